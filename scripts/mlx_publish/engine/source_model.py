@@ -120,10 +120,12 @@ class SourceModel:
 class Stub(Protocol):
     """Stands in for a source whose bytes are not there yet."""
 
-    files: TensorFiles
-    """What reads them once they are."""
     folder: Path
     """That mlx-lm loads in its place."""
+
+    @property
+    def files(self) -> TensorFiles:
+        """Return what reads them once they are."""
 
     def open(self) -> None:
         """Let it be loaded."""
@@ -131,8 +133,11 @@ class Stub(Protocol):
     def shut(self) -> None:
         """Let whatever reads of it from now on fail."""
 
-    def untouched(self, arrays: Weights) -> bool:
-        """Return whether nothing has tried to read arrays that were loaded of it."""
+    def take(self, arrays: Weights) -> None:
+        """Keep the arrays that were loaded of it."""
+
+    def untouched(self) -> bool:
+        """Return whether nothing has tried to read them."""
 
 
 def load_source(folder: Path, *, wide: bool = False, stub: Stub | None = None) -> SourceModel:
@@ -204,7 +209,7 @@ class _Loading:
             # config that it was not written for, as a pattern longer than its layers, it raises here.
             with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes meets it
                 model(mx.array([[0]]), cache=backend().make_cache(model))
-            if self.stub and not self.stub.untouched(self.arrays):  # by a class that looks at numbers on its way
+            if self.stub and not self.stub.untouched():  # by a class that looks at numbers on its way
                 self.arrays.clear()
                 model, config = self._loaded(folder)
 
@@ -273,6 +278,8 @@ class _Loading:
 
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
+                if loading.stub:
+                    loading.stub.take(weights)
                 weights = loading.plain(weights)
                 if loading.wide:
                     narrow = (mx.float16, mx.bfloat16)

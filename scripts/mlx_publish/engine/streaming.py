@@ -31,6 +31,7 @@ from mlx_publish.engine.streaming_arrivals import ArrivingFiles, HeadersAlone, S
 from mlx_publish.engine.streaming_journal import Journal, Verdict
 from mlx_publish.engine.streaming_making import Making, Target
 from mlx_publish.engine.streaming_notes import Notes
+from mlx_publish.engine.streaming_packed import Packed, Planned
 from mlx_publish.engine.streaming_result import Places, Result
 from mlx_publish.engine.streaming_schedule import Schedule
 from mlx_publish.engine.streaming_spill import Spill
@@ -69,6 +70,7 @@ def streamed(
             written,
             TokenizerComparison(),
             made_on=made_on(),
+            packed=conversion.packed.read(conversion.notes.taken),
         )
     for order in variants:
         _put(out / order.label, Path(order.folder))
@@ -113,27 +115,31 @@ class _Streamed:
         stack: ExitStack,
     ) -> None:
         self._files, self._stub = files, stub
-        self._parameters = StreamedParameters(built, files)
+        self._parameters = StreamedParameters(built, stub)
         rounded: dict[str, dict[str, mx.Dtype]] = {order.label: {} for order in variants}
+        repacking = {order.label: Planned() for order in variants}
         orders = [replace(order, folder=str(Path(stream.out) / order.label)) for order in variants]
         self._outputs = [
-            _output(built, order, self._parameters, PlacedWriter, rounded[order.label]) for order in orders
+            _output(built, order, self._parameters, PlacedWriter, rounded[order.label], repacking[order.label].plan)
+            for order in orders
         ]
-        self._stub.check(self._parameters.names_of_source())
+        self._stub.check()
         places = Places(self._parameters, self._outputs)
         self._targets = [
             Target(order, output, stack.enter_context(cast("PlacedWriter", output.writer)), places.of[output.label])
             for order, output in zip(orders, self._outputs, strict=True)
         ]
         self.notes = Notes(built, config, rounded)
+        self.packed = Packed(self._parameters, repacking)
         self._units: list[Unit] = [
-            *self._parameters.units_of(self.notes.paths),
+            *self.packed.units(),
+            *self._parameters.units_of(self.notes.paths | self.packed.paths),
             *wholes(self._parameters, self._outputs),
-            *(Head((name,)) for name in self.notes.heads),
+            *(Head(tuple(sorted(files.parts(name))), name) for name in self.notes.heads),
         ]
         self._journal = Journal(Path(stream.journal), stream.key, len(self._units))
         self._schedule = Schedule(self._units, files, stream.order)
-        self._making = Making(built, self._parameters, self._targets, self.notes, self._finished)
+        self._making = Making(built, self._parameters, self._targets, self.notes, self.packed, self._finished)
         self._verdicts: dict[int, Verdict] = {}
         self._finishing = stack.enter_context(ThreadPoolExecutor(1))
         self._leaving: tuple[str, Future[None]] | None = None
@@ -179,9 +185,9 @@ class _Streamed:
                 for name in output.ways[unit.path].names:
                     target.writer.written(name, unit.first, last, unit.count)
             elif isinstance(unit, Computed):
-                for path in unit.paths:
-                    for name in output.ways[path].names if path in output.ways else ():
-                        target.writer.written(name, 0, 1, 1)
+                names = [name for path in unit.paths if path in output.ways for name in output.ways[path].names]
+                for name in names:
+                    target.writer.written(name, 0, 1, 1)
 
     def _bytes(self, unit: Unit) -> int:
         return sum(self._files.stored[name].info.nbytes for name in unit.tensors)
@@ -224,7 +230,7 @@ class _Streamed:
             self._leaving = None
             self._schedule.left(shard)
         if (following := self._schedule.to_finish()) is not None:
-            self._stub.check(self._parameters.names_of_source())
+            self._stub.check()
             final, needed, free = self._schedule.leave(following)
             verdicts = {number: self._verdicts[number] for number in final}
             self._leaving = following, self._finishing.submit(self._finish, following, needed, verdicts, free)
@@ -250,7 +256,7 @@ class _Streamed:
                 self._files.close(path)
 
     def _results(self) -> tuple[dict[str, Written], list[str]]:
-        self._stub.check(self._parameters.names_of_source())
+        self._stub.check()
         result = Result(self._parameters, self._units, self._verdicts)
         dead, written = result.dead(), {}
         for target in self._targets:
@@ -260,5 +266,6 @@ class _Streamed:
             if not output.overflows:
                 target.writer.finish()
                 backend().save_config(output.config, output.folder / "config.json")
-            written[output.label] = output.written(dead)
+            repacked = self.packed.plans[output.label].told(self.notes.taken, output.label)
+            written[output.label] = replace(output.written(dead), repacked=repacked)
         return written, dead

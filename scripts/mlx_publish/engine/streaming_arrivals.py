@@ -99,18 +99,33 @@ class ArrivingFiles(TensorFiles):
                 starts.append(tensor.offset)
                 names.append(name)
 
+    def parts(self, name: str) -> set[str]:
+        """Return the tensors of the files that a tensor is, or is derived of: one may have the name of what it takes."""
+        found, passed, waiting = set[str](), set[str](), [name]
+        while waiting:
+            now = waiting.pop()
+            if now in self.derived and now not in passed:
+                passed.add(now)
+                waiting += self.derived[now].takes
+            else:
+                found.add(now)
+        return found
+
     def shard_of(self, name: str) -> str:
-        """Return the path of the shard that has a tensor. `Refused` if none has it, or several have."""
+        """Return the path of the shard that has a tensor of the files; empty for one that does not arrive.
+
+        `Refused` if none has it, or several have.
+        """
         tensor = self.stored.get(name)
         if tensor is None:
             raise _not_streamed(f"more than one weight file has the tensor {name[:200]}, or none by its header")
-        return self.shards[tensor.path]
+        return self.shards.get(tensor.path, "")
 
     def read_into(self, path: Path, start: int, buffer: memoryview) -> None:
         """Fill a buffer with bytes of a file. `Bug` if they are not there, `Refused` if the file ends before."""
-        shard = self.shards[path]
+        shard = self.shards.get(path, "")
         if shard not in self.gone:
-            if start + len(buffer) > self.arrivals.bytes[shard]:
+            if shard and start + len(buffer) > self.arrivals.bytes[shard]:
                 raise Bug(f"bytes of {shard} were to be read before they had arrived")
             super().read_into(path, start, buffer)
             return
@@ -141,14 +156,15 @@ class ArrivingFiles(TensorFiles):
 
 
 def _matched(files: Sequence[Path], stream: Stream) -> dict[Path, str]:
-    """Return by file the shard that it is a link to, whatever either is called."""
-    matched = {}
+    """Return by file the shard that it is a link to, whatever either is called; without those that lie there whole."""
+    matched, place = {}, stream.shard("").resolve()
     for file in files:
         same = [path for path in stream.order if path == file.name and stream.shard(path).samefile(file)]
         same = same or [path for path in stream.order if stream.shard(path).samefile(file)]
-        if not same:
+        if same:
+            matched[file] = same[0]
+        elif place in file.resolve().parents:
             raise Bug(f"{file.name} is none of the shards that arrive")
-        matched[file] = same[0]
     return matched
 
 
@@ -162,6 +178,8 @@ class HeadersAlone:
     def __init__(self, files: ArrivingFiles, source: Path, folder: Path) -> None:
         """Make the stub of `source` in `folder`."""
         self.files, self.folder = files, folder
+        self.arrays: dict[str, mx.array] = {}
+        """What MLX loaded of it, by name; none of it is to be evaluated."""
         self._sizes: dict[Path, tuple[int, int]] = {}
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -185,17 +203,21 @@ class HeadersAlone:
         for path, (length, _) in self._sizes.items():
             os.truncate(path, length)
 
-    def untouched(self, arrays: Mapping[str, mx.array]) -> bool:
+    def take(self, arrays: Mapping[str, mx.array]) -> None:
+        """Keep the arrays that MLX made of the stub."""
+        self.arrays = dict(arrays)
+
+    def untouched(self) -> bool:
         """Return whether all arrays are as they were loaded.
 
         One whose evaluation failed is taken for computed from then on, with whatever is in its memory.
         """
-        graph = Graph({f"source {name}": array for name, array in arrays.items()})
-        return all(graph.made_by(graph.key(array)).name == "Load" for array in arrays.values() if array.nbytes)
+        graph = Graph({f"source {name}": array for name, array in self.arrays.items()})
+        return all(graph.made_by(graph.key(array)).name == "Load" for array in self.arrays.values() if array.nbytes)
 
-    def check(self, arrays: Mapping[str, mx.array]) -> None:
+    def check(self) -> None:
         """Raise `Refused` where something has looked at numbers that were not there."""
-        if not self.untouched(arrays):
+        if not self.untouched():
             raise self.refused()
 
     def refused(self) -> Refused:

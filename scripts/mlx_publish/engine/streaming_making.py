@@ -12,12 +12,13 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.convert import AHEAD, Output, _work, _workers, planned
-from mlx_publish.engine.making import cores, judged
+from mlx_publish.engine.making import Way, cores, judged
 from mlx_publish.engine.placed_writer import PlacedWriter
 from mlx_publish.engine.rows import ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel
 from mlx_publish.engine.streaming_journal import Candidate, Verdict
 from mlx_publish.engine.streaming_notes import Notes, digest
+from mlx_publish.engine.streaming_packed import Packed
 from mlx_publish.engine.streaming_units import Computed, Head, Stored, StreamedParameters, Unit, Whole
 from mlx_publish.evidence.conversion import VariantOrder
 
@@ -56,6 +57,8 @@ class _Doing:
     zero: dict[str, bool] = field(default_factory=dict)
     zeros: dict[str, dict[str, bool]] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
+    decided: dict[str, dict[str, Way]] = field(default_factory=dict)
+    """By parameter and variant, how it is made where its numbers decided that."""
 
     def take(self, seen: _Seen) -> None:
         """Add what is known of a part."""
@@ -85,6 +88,7 @@ class Making:
     parameters: StreamedParameters
     targets: Sequence[Target]
     notes: Notes
+    packed: Packed
     finished: Callable[[int, Verdict], None]
     """Called with the number of a unit and its verdict when all of it is written."""
     _waiting: deque[tuple[_Doing, Future[_Seen]]] = field(default_factory=deque)
@@ -98,8 +102,10 @@ class Making:
             self._computed(doing, unit)
         elif isinstance(unit, Whole):
             self._module(doing, unit)
-        else:
+        elif isinstance(unit, Head):
             self._submit(doing, self._head, unit)
+        else:
+            self._submit(doing, self._proven, unit.name, ())
         doing.left -= 1
         self._perhaps_finished(doing)
 
@@ -128,6 +134,8 @@ class Making:
 
     def _perhaps_finished(self, doing: _Doing) -> None:
         if not doing.left:
+            for path, ways in doing.decided.items():
+                doing.verdict.notes |= self.packed.told(path, ways)
             verdict = doing.finish()
             self.notes.take(verdict.notes)
             self.finished(doing.number, verdict)
@@ -140,8 +148,16 @@ class Making:
     def _rows(self, doing: _Doing, path: str, rows: Rows, at: int, number: int) -> None:
         """Hand over the rows of a part of a parameter, which begins at its row `at` of a `number`."""
         targets = [target for target in self.targets if path in target.output.ways]
+        ways = {target.output.label: target.output.ways[path] for target in targets}
+        if path in self.packed.paths:
+            ways, notes, weights = self.packed.decide(path, ways)
+            doing.decided[path] = ways
+            doing.take(_Seen(notes=notes))
+            for weight in weights:
+                self._submit(doing, self._proven, weight, list(ways.values()))
+        makers = [(target, ways[target.output.label]) for target in targets]
         for first, last in pieces(rows):
-            self._submit(doing, _piece, path, rows, (first, last), at, number, targets)
+            self._submit(doing, _piece, path, rows, (first, last), at, number, makers)
         if path in self.notes.paths:
             self._submit(doing, self._noted, path, rows)
 
@@ -168,8 +184,11 @@ class Making:
     def _noted(self, path: str, rows: Rows) -> _Seen:
         return _Seen(notes=self.notes.of(path, rows))
 
+    def _proven(self, name: str, ways: Sequence[Way]) -> _Seen:
+        return _Seen(notes=self.packed.prove(name, ways))
+
     def _head(self, unit: Head) -> _Seen:
-        [name] = unit.tensors
+        name = unit.name
         if self.parameters.is_stored(name):
             rows: Rows = self.parameters.stored_rows(name)
         else:
@@ -177,12 +196,14 @@ class Making:
         return _Seen(notes={f"head {name}": digest(rows)})
 
 
-def _piece(path: str, rows: Rows, part: tuple[int, int], at: int, number: int, targets: Sequence[Target]) -> _Seen:
+def _piece(
+    path: str, rows: Rows, part: tuple[int, int], at: int, number: int, makers: Sequence[tuple[Target, Way]]
+) -> _Seen:
     """Make and write some rows for all variants. `Refused` if one of their numbers is none."""
     first, last = part
-    source, made = _work(path, rows, first, last, None, [target.output.ways[path] for target in targets])
+    source, made = _work(path, rows, first, last, None, [way for _, way in makers])
     seen = _Seen(path, source.largest == 0)
-    for target, of in zip(targets, made, strict=True):
+    for (target, _), of in zip(makers, made, strict=True):
         label = target.output.label
         seen.zeros[label] = {piece.name: piece.largest == 0 for piece in of}
         for index, piece in enumerate(of):

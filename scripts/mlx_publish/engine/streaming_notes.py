@@ -31,7 +31,8 @@ class Notes:
         self._norms = list(shifted(source.model))
         self.heads = heads_to_compare(source, config)
         """Heads of the source that may go if they are the embedding, with its path."""
-        self._taken: dict[str, Any] = {}
+        self.taken: dict[str, Any] = {}
+        """All notes so far, those of others too."""
 
     @property
     def paths(self) -> set[str]:
@@ -56,25 +57,25 @@ class Notes:
 
     def take(self, notes: Mapping[str, Any]) -> None:
         """Keep what `of` returned, or a journal has of it."""
-        self._taken.update(notes)
+        self.taken.update(notes)
 
     def norms(self) -> NormKinds:
         """Return the kinds of norms that show another convention than their class."""
-        return kinds_of([Norm(kind_of(module), *self._taken[f"norm {module}"]) for module in self._norms])
+        return kinds_of([Norm(kind_of(module), *self.taken[f"norm {module}"]) for module in self._norms])
 
     def routing(self, label: str, planned: Routing) -> Routing:
         """Return what became of the router biases of a variant."""
         by_path = self._rounded.get(label)
         if not by_path:
             return planned
-        counts = {path: self._taken[f"bias {label} {path}"] for path in by_path}
+        counts = {path: self.taken[f"bias {label} {path}"] for path in by_path}
         return merged({path: (int(pair[0]), int(pair[1])) for path, pair in counts.items()})
 
     def tied(self, name: str, _source: object = None) -> bool:
         """Return whether a head is the embedding."""
         if name not in self.heads:
             return False
-        return bool(self._taken[f"head {name}"] == self._taken[f"embedding {self.heads[name]}"])
+        return bool(self.taken[f"head {name}"] == self.taken[f"embedding {self.heads[name]}"])
 
 
 def array_of(rows: Rows) -> mx.array:

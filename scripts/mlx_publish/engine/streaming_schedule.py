@@ -33,11 +33,12 @@ class Schedule:
         """Units by shard that are to be made next, or are being made."""
         self._held: list[int] = []
         for number, unit in enumerate(self.units):
-            self._shards[number] = {self.files.shard_of(name) for name in unit.tensors}
-            self._missing[number] = set(unit.tensors)
-            for name in unit.tensors:
+            arriving = {name: shard for name in unit.tensors if (shard := self.files.shard_of(name))}
+            self._shards[number] = set(arriving.values())
+            self._missing[number] = set(arriving)
+            for name in arriving:
                 self._users.setdefault(name, []).append(number)
-            if not unit.tensors:
+            if not arriving:
                 self._busy[""] += 1
                 self.ready.append(number)
         self._coming: dict[str, deque[tuple[int, str]]] = {path: deque() for path in self.order}
@@ -96,11 +97,9 @@ class Schedule:
 
     def to_finish(self) -> str | None:
         """Return a shard that is proven, and of which everything is made that can be."""
-        for shard in self.order:
-            if shard in self.files.arrivals.proven and shard not in self.passed:
-                if not self._coming[shard] and not self._busy[shard]:
-                    return shard
-        return None
+        proven = self.files.arrivals.proven.difference(self.passed)
+        able = (shard for shard in self.order if shard in proven)
+        return next((shard for shard in able if not self._coming[shard] and not self._busy[shard]), None)
 
     def leave(self, shard: str) -> tuple[list[int], list[str], list[str]]:
         """Let a shard go.
@@ -118,7 +117,7 @@ class Schedule:
             for name, users in self._users.items()
             if self.files.shard_of(name) == shard and any(not self._shards[number] <= passed for number in users)
         ]
-        touched = {name for number in final for name in self.units[number].tensors}
+        touched = {name for number in final for name in self.units[number].tensors if name in self._users}
         free = [
             name
             for name in touched

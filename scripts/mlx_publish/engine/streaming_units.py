@@ -1,18 +1,19 @@
-"""The units of a streamed conversion: what can be made as soon as certain tensors are there, whatever else is missing."""
+"""The units of a streamed conversion: what is made as soon as certain tensors are there, whatever else is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_publish.engine.convert import Output
+from mlx_publish.engine.derived import DerivedRows
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.rows import StoredRows, count
 from mlx_publish.engine.source_model import SourceModel
-from mlx_publish.engine.streaming_arrivals import ArrivingFiles
+from mlx_publish.engine.streaming_arrivals import ArrivingFiles, HeadersAlone
 from mlx_publish.errors import Refused
 
 _INTEGERS = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}
@@ -22,7 +23,10 @@ _PAIR = 32
 
 @dataclass(frozen=True)
 class Stored:
-    """Rows of a parameter that lie in the source as they are: all of them, or one of several stacked tensors."""
+    """Rows of a parameter that lie in the source as they are: all of them, or one of several stacked tensors.
+
+    `tensors` are, as in all units, those of the files.
+    """
 
     tensors: tuple[str, ...]
     path: str
@@ -30,7 +34,7 @@ class Stored:
     """The first of its rows."""
     count: int
     """Rows of the whole parameter."""
-    rows: StoredRows
+    rows: StoredRows | DerivedRows
 
 
 @dataclass(frozen=True)
@@ -57,24 +61,41 @@ class Head:
     """A head that may go if it is the embedding."""
 
     tensors: tuple[str, ...]
+    name: str
 
 
-Unit = Stored | Computed | Whole | Head
+@dataclass(frozen=True)
+class Proof:
+    """A quantized weight of the source that two readers are to read alike."""
+
+    tensors: tuple[str, ...]
+    name: str
+
+
+Unit = Stored | Computed | Whole | Head | Proof
 
 
 class StreamedParameters(Parameters):
     """The parameters of a source that arrives. Nothing is evaluated but what is made of tensors in memory."""
 
-    def __init__(self, source: SourceModel, files: ArrivingFiles) -> None:
+    def __init__(self, source: SourceModel, stub: HeadersAlone) -> None:
         """Look how each parameter is made; nothing is read."""
         super().__init__(source)
-        self._arriving = files
+        self._arriving, self._raw = stub.files, stub.arrays
 
-    def tensors_of(self, path: str) -> tuple[str, ...]:
-        """Return the names of the tensors that a parameter is, or is computed of."""
-        return self._stored.get(path) or self._leaves[path]
+    @property
+    def files(self) -> ArrivingFiles:
+        """Return what reads the source."""
+        return self._arriving
 
-    def units_of(self, paths_at_once: Sequence[str]) -> Iterator[Stored | Computed]:
+    def tensors_of(self, path: str) -> set[str]:
+        """Return the names of the tensors of the files that a parameter is, or is computed of."""
+        return self._parts(self._stored.get(path) or self._leaves[path])
+
+    def _parts(self, names: Iterable[str]) -> set[str]:
+        return {part for name in names for part in self._arriving.parts(name)}
+
+    def units_of(self, paths_at_once: Collection[str]) -> Iterator[Stored | Computed]:
         """Yield the units of all parameters; those `paths_at_once` are not taken apart."""
         computed: dict[frozenset[str], list[str]] = {}
         for path in self.paths:
@@ -83,7 +104,7 @@ class StreamedParameters(Parameters):
             else:
                 computed.setdefault(frozenset(self._leaves[path]), []).append(path)
         for leaves, paths in computed.items():
-            yield Computed(tuple(sorted(leaves)), tuple(paths))
+            yield Computed(tuple(sorted(self._parts(leaves))), tuple(paths))
 
     def _stored_units(self, path: str, *, at_once: bool) -> Iterator[Stored]:
         names, array = self._stored[path], self._arrays[path]
@@ -91,12 +112,12 @@ class StreamedParameters(Parameters):
         number = count(shape)[0]
         each = shape[1:] if len(names) > 1 else shape
         if at_once or len(names) == 1 or array.size // len(names) % _PAIR:
-            rows = StoredRows(self._arriving, [self._arriving.stored[name] for name in names], shape, array.dtype)
-            yield Stored(names, path, 0, number, rows)
+            rows = self._rows_of(names, shape, array.dtype)
+            yield Stored(tuple(sorted(self._parts(names))), path, 0, number, rows)
             return
         for place, name in enumerate(names):
-            rows = StoredRows(self._arriving, [self._arriving.stored[name]], each, array.dtype)
-            yield Stored((name,), path, place * (number // len(names)), number, rows)
+            rows = self._rows_of((name,), each, array.dtype)
+            yield Stored(tuple(sorted(self._parts([name]))), path, place * (number // len(names)), number, rows)
 
     def computed(self, paths: Sequence[str]) -> Mapping[str, mx.array]:
         """Return parameters, lazily, of tensors that are in memory. `Refused` if they differ from what was planned."""
@@ -120,14 +141,21 @@ class StreamedParameters(Parameters):
         arrays = dict(self.computed([path for path in paths if path not in self._stored]))
         mx.eval(arrays)
         for path in stored:
-            tensors = [self._arriving.stored[name] for name in self._stored[path]]
             planned = self._arrays[path]
-            arrays[path] = StoredRows(self._arriving, tensors, tuple(planned.shape), planned.dtype).whole()
+            arrays[path] = self._rows_of(self._stored[path], tuple(planned.shape), planned.dtype).whole()
         return arrays
 
     def whole(self, name: str) -> mx.array:
         """Return a tensor of the source in memory, read without an evaluation, in the type that MLX gives it."""
-        (shape, dtype), tensor = self._like[name], self._arriving.stored[name]
+        if name in self._arriving.derived:
+            shape, dtype = self._like[name]
+            return self._rows_of((name,), shape, dtype).whole()
+        return self.as_stored(name)
+
+    def as_stored(self, name: str) -> mx.array:
+        """Return a tensor of the files in memory, as `whole` does."""
+        tensor, like = self._arriving.stored[name], self._raw[name]
+        shape, dtype = tuple(like.shape), like.dtype
         integers = mx.zeros(shape, _INTEGERS[dtype.size])
         if integers.nbytes != tensor.info.nbytes:
             raise Refused(f"MLX reads {name[:200]} with another size than its header says", check="builds")
@@ -142,14 +170,9 @@ class StreamedParameters(Parameters):
         """Return whether a tensor of the source has numbers that are read as they lie."""
         return self._lies_there(name)
 
-    def stored_rows(self, name: str) -> StoredRows:
+    def stored_rows(self, name: str) -> StoredRows | DerivedRows:
         """Return the rows of such a tensor."""
-        shape, dtype = self._like[name]
-        return StoredRows(self._arriving, [self._arriving.stored[name]], shape, dtype)
-
-    def names_of_source(self) -> Mapping[str, mx.array]:
-        """Return the source's arrays by their names, none of which is to be evaluated."""
-        return self._sources
+        return self._rows_of((name,), *self._like[name])
 
 
 def wholes(parameters: StreamedParameters, outputs: Sequence[Output]) -> Iterator[Whole]:
@@ -157,5 +180,5 @@ def wholes(parameters: StreamedParameters, outputs: Sequence[Output]) -> Iterato
     for output in outputs:
         for module in output.whole:
             paths = tuple(output.made_of.get(module, ()))
-            tensors = sorted({name for path in paths for name in parameters.tensors_of(path)})
-            yield Whole(tuple(tensors), output.label, module, paths)
+            tensors = {name for path in paths for name in parameters.tensors_of(path)}
+            yield Whole(tuple(sorted(tensors)), output.label, module, paths)
