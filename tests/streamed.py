@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,11 @@ class Parent:
         self.shards.mkdir(parents=True, exist_ok=True)
         self.links.mkdir(exist_ok=True)
         for path in self.whole.iterdir():
-            link = self.links / path.name
-            if path.name in self.order:
-                if not (self.shards / path.name).exists():
-                    self._empty(path.name)
-                path = self.shards / path.name
+            link, shard = self.links / path.name, self.shards / path.name
+            if path.name in self.order and not shard.exists():
+                self._empty(path.name)
             if not link.is_symlink():
-                link.symlink_to(path.resolve())
+                link.symlink_to((shard if path.name in self.order else path).resolve())
         for name in self.done():  # before a child reads the headers
             self._empty(name)
         (self.work / "stream" / "arrived").write_bytes(b"")
@@ -102,7 +101,7 @@ class Parent:
             self._error = error
 
     def _all(self) -> None:
-        rng = random.Random(self.seed)
+        rng = random.Random(self.seed)  # noqa: S311  any pieces will do
         done = self.done()
         for name in [name for name in self.order if name not in done]:
             for _ in self._arrive(name, rng):
@@ -113,7 +112,7 @@ class Parent:
                 self._stop.wait()
                 return
             self._say("proven", name)
-            if not self.at_once and not self._wait(lambda name=name: name in self.done()):
+            if not self.at_once and not self._wait(partial(self._is_done, name)):
                 return
             self._measure()
             if not self.at_once:
@@ -159,6 +158,9 @@ class Parent:
             return []
         lines = journal.read_text().split("\n")[:-1]
         return [json.loads(line)["shard"] for line in lines[1:]]
+
+    def _is_done(self, name: str) -> bool:
+        return name in self.done()
 
     def _empty(self, name: str) -> None:
         """Leave a shard's header and size alone, in the same file."""
@@ -245,7 +247,7 @@ def scattered(source: Path, shards: int, seed: int = 1) -> Path:
 
 def dealt(source: Path, tensors: Mapping[str, NDArray[Any]], shards: int, seed: int = 1) -> Path:
     names = sorted(tensors)
-    random.Random(seed).shuffle(names)
+    random.Random(seed).shuffle(names)  # noqa: S311  any order will do
     for path in source.glob("*.safetensors*"):
         path.unlink()
     for number in range(shards):

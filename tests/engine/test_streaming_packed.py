@@ -37,7 +37,7 @@ def packed(folder: Path, arch: str, shards: int = 6, *, other: str = "", hidden:
     for path in source.glob("*.safetensors*"):
         path.unlink()
     names = sorted(tensors)
-    random.Random(3).shuffle(names)
+    random.Random(3).shuffle(names)  # noqa: S311  any will do
     for number in range(shards):
         part = {name: tensors[name] for name in names[number::shards]}
         write_any(source / f"model-{number + 1:05}-of-{shards:05}.safetensors", part)
@@ -57,12 +57,12 @@ def same(tmp_path: Path, source: Path) -> Conversion:
     return expected
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen3_moe", "phi3"])
+@pytest.mark.parametrize("arch", ["llama", "qwen3_moe", "phi3", "deepseek_v3"])
 def test_all_weights_are_proven_and_repacked(tmp_path: Path, arch: str) -> None:
     expected = same(tmp_path, packed(tmp_path / "source", arch))
     repacked = expected.variants["mxfp8"].repacked
     assert expected.packed
-    assert expected.packed.weights > 10
+    assert expected.packed.weights > 7
     assert repacked
     assert repacked.groups
 
@@ -79,7 +79,7 @@ def test_scales_that_are_no_powers_of_two_leave_a_parameter_to_rounding(tmp_path
 def test_after_a_kill_nothing_that_is_told_is_lost(tmp_path: Path) -> None:
     source = packed(tmp_path / "source", "qwen3_moe", other="layers.1.mlp.experts.3")
     expected = ordinary(source, tmp_path / "ordinary", MIXED)
-    rng, kills = random.Random(5), 0
+    rng, kills = random.Random(5), 0  # noqa: S311  any will do
     for number in range(4):
         parent = Parent(source, tmp_path / f"work {number}", pieces=3)
         answer, target = tmp_path / f"answer {number}", tmp_path / f"streamed {number}"

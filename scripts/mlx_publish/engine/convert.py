@@ -41,6 +41,7 @@ from mlx_publish.engine.repacking import by_repacking, told
 from mlx_publish.engine.rows import INTEGERS, Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
+from mlx_publish.engine.streaming_arrivals import Stream
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import (
@@ -119,7 +120,8 @@ def convert(
     of `tokenizing.tokenizer`, whose comparison is done meanwhile. With `reference` (`texts`, `tokens` and `store` as
     `fidelity.reference` takes them) the source stays in memory until its logits are stored, so that it need not be
     read again, and with `questions` until it has answered. With `stream`, the fields of a `Stream`, the source arrives
-    while it is converted, and nothing of it can be asked. Raises `Refused` if mlx-lm cannot build it, or where a number of the source is none.
+    while it is converted, and nothing of it can be asked.
+    Raises `Refused` if mlx-lm cannot build it, or where a number of the source is none.
     """
     orders = [VariantOrder(**variant) for variant in variants]
     device, interval = mx.default_device(), sys.getswitchinterval()
@@ -156,7 +158,7 @@ def convert(
 def _streamed(
     source: Path, asked: dict[str, Any], orders: Sequence[VariantOrder], stream: dict[str, Any], progress: Progress
 ) -> Conversion:
-    from mlx_publish.engine.streaming import Stream, streamed  # noqa: PLC0415  it builds on what is here
+    from mlx_publish.engine.streaming import streamed  # noqa: PLC0415  it builds on what is here
 
     if learning := [order.label for order in orders if learns(order)]:
         raise Refused(

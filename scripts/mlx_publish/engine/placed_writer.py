@@ -85,7 +85,7 @@ class PlacedWriter:
         """Bytes of each tensor."""
         self._left = {name: size for name, size in self.sizes.items() if size}
         self._lock = threading.Lock()
-        self._digesting = ThreadPoolExecutor(1)
+        self._writing, self._digesting = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._digests: list[Future[None]] = []
         for file in self._files.values():
             file.open()
@@ -99,29 +99,34 @@ class PlacedWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._writing.shutdown(cancel_futures=True)
         self._digesting.shutdown(cancel_futures=True)
         for file in self._files.values():
             os.close(file.descriptor)
 
     def write(self, name: str, bits: NDArray[Any]) -> None:
         """Write a whole tensor. ValueError if it was not announced, or has another size."""
-        self.write_rows(name, bits, 0, 1, 1)
+        self.write_rows(name, bits, 0, 1, 1).result()
 
-    def write_rows(self, name: str, bits: NDArray[Any], first: int, last: int, count: int) -> None:
+    def write_rows(self, name: str, bits: NDArray[Any], first: int, last: int, count: int) -> Future[None]:
         """Write the rows from `first` on, before `last`, of a tensor whose bytes are those of `count` rows.
 
-        ValueError if it was not announced, or the rows have other bytes than announced.
+        A thread writes them, so that whoever makes rows does not wait for the disk; they lie there when its result is
+        there. ValueError if the tensor was not announced, or the rows have other bytes than announced.
         """
         start, size = self._at(name, first, last, count)
         if bits.nbytes != size:
             raise ValueError(f"{name} has other rows than announced")
-        if not size:
+        return self._writing.submit(self._write, name, start, bits)
+
+    def _write(self, name: str, start: int, bits: NDArray[Any]) -> None:
+        if not bits.nbytes:
             return
         file, place = self._places[name]
         with self._lock:
             file.dirty = True
         _put(file.descriptor, place + start, np.ascontiguousarray(bits).data.cast("B"))
-        self._lies_there(name, size)
+        self._lies_there(name, bits.nbytes)
 
     def written(self, name: str, first: int, last: int, count: int) -> None:
         """Note that rows lie there already."""

@@ -144,7 +144,8 @@ def load_source(folder: Path, *, wide: bool = False, stub: Stub | None = None) -
     """Load `folder` lazily, without running any of its code; with `wide` all that is computed is in float32.
 
     Where the names of its tensors differ from those of the class by what stands in front of them, they are read so.
-    With a `stub` its folder is loaded, so that no byte is read. Raises `Refused` if mlx-lm cannot build it or its weights do not fit the architecture.
+    With a `stub` its folder is loaded, so that no byte is read.
+    Raises `Refused` if mlx-lm cannot build it or its weights do not fit the architecture.
     """
     first = _Loading(wide, stub=stub)
     try:

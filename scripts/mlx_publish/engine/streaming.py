@@ -236,7 +236,7 @@ class _Streamed:
             self._leaving = following, self._finishing.submit(self._finish, following, needed, verdicts, free)
 
     def _finish(self, shard: str, needed: Sequence[str], verdicts: Mapping[int, Verdict], free: Sequence[str]) -> None:
-        """Put aside what others need of a shard, bring everything to the disk, and say so. Nobody reads it meanwhile."""
+        """Put aside what others need of a shard, bring all to the disk, and say so. Nobody reads it meanwhile."""
         file = str(self._schedule.order.index(shard))
         places = self._spill.put(file, [self._files.stored[name] for name in needed], self._files)
         self._files.spilled.update({name: self._spill.path(name) for name in places})

@@ -100,7 +100,7 @@ class ArrivingFiles(TensorFiles):
                 names.append(name)
 
     def parts(self, name: str) -> set[str]:
-        """Return the tensors of the files that a tensor is, or is derived of: one may have the name of what it takes."""
+        """Return the tensors of the files that one is, or is derived of; it may have the name of what it takes."""
         found, passed, waiting = set[str](), set[str](), [name]
         while waiting:
             now = waiting.pop()

@@ -37,7 +37,7 @@ class Verdict:
         return {key: value for key, value in vars(self).items() if value}
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Verdict:
+    def of(cls, data: dict[str, Any]) -> Verdict:
         """Return what `plain` was made from."""
         overflow = {label: tuple(found) for label, found in data.get("overflow", {}).items()}
         return cls(data.get("zero", []), data.get("zeros", {}), overflow, data.get("notes", {}))

@@ -45,6 +45,7 @@ class _Seen:
     """By variant and tensor."""
     overflow: dict[str, Candidate] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    writing: list[Future[None]] = field(default_factory=list)
 
 
 @dataclass
@@ -114,7 +115,10 @@ class Making:
         waited = False
         while len(self._waiting) > most:
             doing, future = self._waiting.popleft()
-            doing.take(future.result())
+            seen = future.result()
+            for writing in seen.writing:
+                writing.result()
+            doing.take(seen)
             doing.left -= 1
             self._perhaps_finished(doing)
             waited = True
@@ -211,7 +215,8 @@ def _piece(
                 found = (target.places[piece.name], at + first, index, piece.name)
                 seen.overflow[label] = min(found, seen.overflow.get(label, found))
             elif label not in seen.overflow:
-                target.writer.write_rows(piece.name, piece.bits, at + first, at + last, number)
+                written = target.writer.write_rows(piece.name, piece.bits, at + first, at + last, number)
+                seen.writing.append(written)
     return seen
 
 

@@ -55,7 +55,7 @@ class Notes:
                     notes[f"bias {label} {path}"] = distinct(array_of(rows), by_path[path])
         return notes
 
-    def take(self, notes: Mapping[str, Any]) -> None:
+    def take(self, notes: dict[str, Any]) -> None:
         """Keep what `of` returned, or a journal has of it."""
         self.taken.update(notes)
 

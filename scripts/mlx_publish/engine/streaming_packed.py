@@ -49,7 +49,7 @@ class Planned:
                 self.perhaps[path] = rows
         return dict(made), None
 
-    def told(self, notes: Mapping[str, Any], label: str) -> Repacked | None:
+    def told(self, notes: dict[str, Any], label: str) -> Repacked | None:
         """Return what became of it; the notes are those of all units."""
         if not self.total:
             return None
@@ -122,7 +122,7 @@ class Packed:
                 notes[f"repack {label} {path}"] = [*sums, max((float(one.off) for one in told), default=0.0)]
         return notes
 
-    def read(self, notes: Mapping[str, Any]) -> PackedRead | None:
+    def read(self, notes: dict[str, Any]) -> PackedRead | None:
         """Return what was compared of all weights."""
         if not self._weights:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -162,7 +163,7 @@ class StreamedParameters(Parameters):
         if not integers.nbytes:
             return mx.zeros(shape, dtype)
         mx.eval(integers)
-        memory = np.array(integers, copy=False).reshape(-1)  # MLX's own
+        memory: Any = np.array(integers, copy=False).reshape(-1)  # MLX's own
         self._arriving.read_into(tensor.path, tensor.offset, memoryview(memory).cast("B"))
         return mx.view(integers, dtype) if dtype != integers.dtype else integers
 
