@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from families import FAMILIES
 from mlx_publish.evidence.conversion import Conversion
+from mlx_publish.model.weights import read_header
 from models import ARCHITECTURES
 from streamed import ORDERS, Parent, by_stream, digests, made, ordinary, scattered
 
@@ -62,3 +65,31 @@ def test_what_a_class_computes_of_tensors_in_several_shards(tmp_path: Path, arch
     assert digests(tmp_path / "streamed") == digests(tmp_path / "ordinary")
     spill = tmp_path / "work" / "stream" / "spill"
     assert not list(spill.iterdir())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_waits_for_later_shards_is_put_aside_and_takes_no_more_than_its_own_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    model = importlib.import_module("mlx_lm.models.llama").Model
+    sanitize = model.sanitize
+
+    def fused(self: Any, weights: Any) -> Any:
+        """A class that computes a weight of two, which may lie in two shards."""
+        made = dict(sanitize(self, weights))
+        for name in [name for name in made if name.endswith("o_proj.weight")]:
+            made[name] = made[name] + made[name.replace("o_proj", "q_proj")]
+        return made
+
+    monkeypatch.setattr(model, "sanitize", fused)
+    source = scattered(made(tmp_path / "source", "llama"), 9, seed)
+    expected = ordinary(source, tmp_path / "ordinary", ORDERS[:2])
+    sizes = {info.name: info.nbytes for path in source.glob("*.safetensors") for info in read_header(path)}
+    most = sum(size + (1 << 14) for name, size in sizes.items() if "o_proj" in name or "q_proj" in name)
+    parent = Parent(source, tmp_path / "work", seed=seed)
+    assert by_stream(parent, tmp_path / "streamed", ORDERS[:2]) == expected
+    assert digests(tmp_path / "streamed") == digests(tmp_path / "ordinary")
+    assert 0 < parent.most_spilled <= most
+    assert not list((tmp_path / "work" / "stream" / "spill").iterdir())
+    largest = max((source / name).stat().st_size for name in parent.order)
+    assert parent.most_shards <= largest + 4096 * 2 * len(parent.order)
