@@ -112,13 +112,13 @@ class Parent:
                 self._stop.wait()
                 return
             self._say("proven", name)
-            if not self.at_once and not self._wait(partial(self._is_done, name)):
+            if not self.at_once and not self.wait(partial(self._is_done, name)):
                 return
             self._measure()
             if not self.at_once:
                 self._empty(name)
                 self.emptied.append(name)
-        self._wait(lambda: len(self.done()) == len(self.order))
+        self.wait(lambda: len(self.done()) == len(self.order))
 
     def _arrive(self, name: str, rng: random.Random) -> Any:
         data = (self.whole / name).read_bytes()
@@ -144,7 +144,8 @@ class Parent:
         with (self.work / "stream" / "arrived").open("a") as file:
             file.write(f"{word}\t{name}\n")
 
-    def _wait(self, ready: Callable[[], bool]) -> bool:
+    def wait(self, ready: Callable[[], bool]) -> bool:
+        """Wait until something is so; returns False where the parent ends before."""
         while not ready():
             self._measure()
             if self._stop.wait(0.005):
@@ -262,8 +263,10 @@ def child(links: Path, config: dict[str, Any], orders: list[VariantOrder], strea
     answer.write_text(repr(to_json(conversion)))
 
 
-def lived(parent: Parent, to: Path, orders: list[VariantOrder], seconds: float | None, answer: Path) -> bool:
-    """Let a child convert for so long; returns whether it came to its end."""
+def lived(
+    parent: Parent, to: Path, orders: list[VariantOrder], seconds: float | None, answer: Path, done: int | None = None
+) -> bool:
+    """Let a child convert for so long, or until so many shards are done; returns whether it came to its end."""
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["mlx_publish.engine.streaming", "transformers"])
     process = processes.Process(
@@ -272,6 +275,8 @@ def lived(parent: Parent, to: Path, orders: list[VariantOrder], seconds: float |
     parent.begin()
     with parent:
         process.start()
+        if done is not None:
+            assert parent.wait(lambda: len(parent.done()) >= done)
         process.join(seconds)
         ended = process.exitcode is not None
         process.kill()

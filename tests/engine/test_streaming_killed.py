@@ -49,7 +49,7 @@ def test_a_shard_is_not_fetched_again_when_it_is_done(tmp_path: Path) -> None:
     source = made(tmp_path / "source", "llama")
     last = sorted(source.glob("*.safetensors"))[-1].name
     parent = Parent(source, tmp_path / "work", unproven=last)
-    assert not lived(parent, tmp_path / "streamed", ORDERS[:1], 6, tmp_path / "answer")
+    assert not lived(parent, tmp_path / "streamed", ORDERS[:1], 1, tmp_path / "answer", done=4)
     assert parent.done() == parent.order[:-1]
     before = parent.fetched
     parent.unproven = ""
@@ -62,7 +62,7 @@ def test_a_shard_is_not_fetched_again_when_it_is_done(tmp_path: Path) -> None:
 def test_of_a_shard_that_is_not_proven_nothing_counts(tmp_path: Path) -> None:
     source = made(tmp_path / "source", "llama", shards=3)
     parent = Parent(source, tmp_path / "work", unproven=sorted(source.glob("*.safetensors"))[1].name)
-    assert not lived(parent, tmp_path / "streamed", ORDERS, 6, tmp_path / "answer")
+    assert not lived(parent, tmp_path / "streamed", ORDERS, 1, tmp_path / "answer", done=1)
     assert parent.done() == parent.order[:1]
     assert not (tmp_path / "streamed").exists()
 
