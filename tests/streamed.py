@@ -46,6 +46,8 @@ class Parent:
     most_spilled: int = 0
     emptied: list[str] = field(default_factory=list)
     fetched: int = 0
+    events: int = 0
+    """How often something was said, or a shard was emptied."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _error: BaseException | None = None
@@ -118,6 +120,7 @@ class Parent:
             if not self.at_once:
                 self._empty(name)
                 self.emptied.append(name)
+                self.events += 1
         self.wait(lambda: len(self.done()) == len(self.order))
 
     def _arrive(self, name: str, rng: random.Random) -> Any:
@@ -143,6 +146,7 @@ class Parent:
     def _say(self, word: str, name: str) -> None:
         with (self.work / "stream" / "arrived").open("a") as file:
             file.write(f"{word}\t{name}\n")
+        self.events += 1
 
     def wait(self, ready: Callable[[], bool]) -> bool:
         """Wait until something is so; returns False where the parent ends before."""
@@ -151,6 +155,10 @@ class Parent:
             if self._stop.wait(0.005):
                 return False
         return True
+
+    def has_come_to(self, moment: int) -> bool:
+        """Whether so much was said and emptied."""
+        return self.events >= moment
 
     def done(self) -> list[str]:
         """The shards that the journal names."""
@@ -264,9 +272,14 @@ def child(links: Path, config: dict[str, Any], orders: list[VariantOrder], strea
 
 
 def lived(
-    parent: Parent, to: Path, orders: list[VariantOrder], seconds: float | None, answer: Path, done: int | None = None
+    parent: Parent,
+    to: Path,
+    orders: list[VariantOrder],
+    seconds: float | None,
+    answer: Path,
+    until: Callable[[], bool] | None = None,
 ) -> bool:
-    """Let a child convert for so long, or until so many shards are done; returns whether it came to its end."""
+    """Let a child convert until something is so, and for so long; returns whether it came to its end."""
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["mlx_publish.engine.streaming", "transformers"])
     process = processes.Process(
@@ -275,8 +288,8 @@ def lived(
     parent.begin()
     with parent:
         process.start()
-        if done is not None:
-            assert parent.wait(lambda: len(parent.done()) >= done)
+        if until:
+            assert parent.wait(lambda: until() or process.exitcode is not None)
         process.join(seconds)
         ended = process.exitcode is not None
         process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,13 @@ def test_after_a_kill_nothing_that_is_told_is_lost(tmp_path: Path) -> None:
     source = packed(tmp_path / "source", "qwen3_moe", other="layers.1.mlp.experts.3")
     expected = ordinary(source, tmp_path / "ordinary", MIXED)
     rng, kills = random.Random(5), 0  # noqa: S311  any will do
-    for number in range(4):
+    for number in range(2):
         parent = Parent(source, tmp_path / f"work {number}", pieces=3)
         answer, target = tmp_path / f"answer {number}", tmp_path / f"streamed {number}"
-        while not lived(parent, target, MIXED, 1.5 + 5 * rng.random(), answer):
+        moment = rng.randint(6, 12)
+        while not lived(parent, target, MIXED, rng.random() / 20, answer, partial(parent.has_come_to, moment)):
             kills += bool(parent.done())
+            moment = parent.events + rng.randint(0, 6)
         assert answer.read_text() == repr(to_json(expected))
         assert digests(target) == digests(tmp_path / "ordinary")
     assert kills
