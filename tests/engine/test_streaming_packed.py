@@ -26,8 +26,13 @@ MXFP8 = VariantOrder("", "mxfp8", True, 8, 32, "mxfp8", None, None)
 MIXED = [MXFP8, ORDERS[0], ORDERS[-1]]
 
 
-def packed(folder: Path, arch: str, shards: int = 6, *, other: str = "", hidden: int = 128) -> Path:
-    """Make a source in fp8, scattered over shards; the scales of tensors with `other` in their names are no powers."""
+def packed(
+    folder: Path, arch: str, shards: int = 6, *, other: str = "", hidden: int = 128, bias: float | None = None
+) -> Path:
+    """Make a source in fp8, scattered over shards; the scales of tensors with `other` in their names are no powers.
+
+    With a `bias` one layer has one, for which the class has no parameter.
+    """
     source = made(folder, arch, shards=1, hidden=hidden)
     [file] = source.glob("*.safetensors")
     tensors: dict[str, NDArray[Any]] = dict(read_tensors(file))
@@ -35,6 +40,8 @@ def packed(folder: Path, arch: str, shards: int = 6, *, other: str = "", hidden:
         powers = not other or other not in name
         codes, scales = in_fp8(float32(tensors[name]), (32, 32), powers=powers)
         tensors[name], tensors[f"{name}_scale_inv"] = codes, scales
+    if bias is not None:
+        tensors["model.layers.1.mlp.down_proj.bias"] = np.full(hidden, bias, np.float16)
     for path in source.glob("*.safetensors*"):
         path.unlink()
     names = sorted(tensors)
@@ -106,3 +113,13 @@ def test_readers_that_differ_are_a_refusal(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ArrivingFiles, "read_into", wrong)
     with pytest.raises(Refused, match="two readers of its quantized weights"):
         by_stream(parent, tmp_path / "streamed", MIXED)
+
+
+def test_a_bias_without_a_parameter_goes_if_it_is_zeros(tmp_path: Path) -> None:
+    dropped = same(tmp_path, packed(tmp_path / "source", "llama", bias=0.0)).tensors.dropped
+    assert dropped["model.layers.1.mlp.down_proj.bias"] == "a bias of zeros"
+    source = packed(tmp_path / "other", "llama", bias=0.5)
+    with pytest.raises(Refused, match="cannot build the model"):
+        ordinary(source, tmp_path / "o", MIXED)
+    with pytest.raises(Refused, match="cannot build the model"):
+        by_stream(Parent(source, tmp_path / "w"), tmp_path / "s", MIXED)

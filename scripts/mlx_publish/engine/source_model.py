@@ -248,7 +248,7 @@ class _Loading:
         if not self.packing or not self.files:
             return weights
         wanted = {name for name, _ in tree_flatten(self._fresh().parameters())}
-        self.idle = frozenset(idle_biases(self.packing, weights, wanted))
+        self.idle = frozenset(idle_biases(self.packing, weights, wanted, unread=self.stub is not None))
         return unpacked(self.packing, self.files.derived, weights)
 
     def _fresh(self) -> nn.Module:

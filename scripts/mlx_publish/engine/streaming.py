@@ -35,7 +35,7 @@ from mlx_publish.engine.streaming_packed import Packed, Planned
 from mlx_publish.engine.streaming_result import Places, Result
 from mlx_publish.engine.streaming_schedule import Schedule
 from mlx_publish.engine.streaming_spill import Spill
-from mlx_publish.engine.streaming_units import Computed, Head, Stored, StreamedParameters, Unit, Whole, wholes
+from mlx_publish.engine.streaming_units import Computed, Head, Idle, Stored, StreamedParameters, Unit, Whole, wholes
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence.conversion import Conversion, TokenizerComparison, VariantOrder, Written
 from mlx_publish.model.config import ModelConfig
@@ -136,6 +136,7 @@ class _Streamed:
             *self._parameters.units_of(self.notes.paths | self.packed.paths),
             *wholes(self._parameters, self._outputs),
             *(Head(tuple(sorted(files.parts(name))), name) for name in self.notes.heads),
+            *(Idle((name,), name) for name in sorted(built.idle)),
         ]
         self._journal = Journal(Path(stream.journal), stream.key, len(self._units))
         self._schedule = Schedule(self._units, files, stream.order)

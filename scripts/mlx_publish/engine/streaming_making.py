@@ -12,14 +12,15 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.convert import AHEAD, Output, _work, _workers, planned
-from mlx_publish.engine.making import Way, cores, judged
+from mlx_publish.engine.making import Way, cores, cpu_stream, judged
 from mlx_publish.engine.placed_writer import PlacedWriter
 from mlx_publish.engine.rows import ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel
 from mlx_publish.engine.streaming_journal import Candidate, Verdict
 from mlx_publish.engine.streaming_notes import Notes, digest
 from mlx_publish.engine.streaming_packed import Packed
-from mlx_publish.engine.streaming_units import Computed, Head, Stored, StreamedParameters, Unit, Whole
+from mlx_publish.engine.streaming_units import Computed, Head, Idle, Stored, StreamedParameters, Unit, Whole
+from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
 
 
@@ -105,6 +106,8 @@ class Making:
             self._module(doing, unit)
         elif isinstance(unit, Head):
             self._submit(doing, self._head, unit)
+        elif isinstance(unit, Idle):
+            self._submit(doing, self._idle, unit)
         else:
             self._submit(doing, self._proven, unit.name, ())
         doing.left -= 1
@@ -190,6 +193,17 @@ class Making:
 
     def _proven(self, name: str, ways: Sequence[Way]) -> _Seen:
         return _Seen(notes=self.packed.prove(name, ways))
+
+    def _idle(self, unit: Idle) -> _Seen:
+        with mx.stream(cpu_stream()):
+            if mx.any(self.parameters.as_stored(unit.name) != 0).item():
+                raise Refused(
+                    f"mlx-lm cannot build the model: its class has no parameter for {unit.name[:200]}, "
+                    "which is not zeros",
+                    check="builds",
+                    remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
+                )
+        return _Seen()
 
     def _head(self, unit: Head) -> _Seen:
         name = unit.name

@@ -73,7 +73,15 @@ class Proof:
     name: str
 
 
-Unit = Stored | Computed | Whole | Head | Proof
+@dataclass(frozen=True)
+class Idle:
+    """A bias for which the class has no parameter, and which has to be zeros."""
+
+    tensors: tuple[str, ...]
+    name: str
+
+
+Unit = Stored | Computed | Whole | Head | Proof | Idle
 
 
 class StreamedParameters(Parameters):
