@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -21,10 +21,17 @@ _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
 _BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", ".masked_bias", ".attn.bias")
 
 
-def account(source: SourceModel, config: ModelConfig) -> Accounted:
-    """Return what became of the source's tensors: how many arrived, which did not and why."""
+Tied = Callable[[str, SourceModel], bool]
+"""Tells whether a head is the embedding."""
+
+
+def account(source: SourceModel, config: ModelConfig, tied: Tied | None = None) -> Accounted:
+    """Return what became of the source's tensors: how many arrived, which did not and why.
+
+    Nothing is read of them but heads and embedding, to compare them; `tied` knows it already.
+    """
     lost, made = source.record.dropped()
-    reasons = {name: _reason(name, source, config) for name in lost}
+    reasons = {name: _reason(name, source, config, tied or _is_tied) for name in lost}
     unexplained = {name: size for name, size in lost.items() if reasons[name] is None}
     if unexplained:
         gone = set() if sum(unexplained.values()) == made else _without_effect(source, unexplained, made)
@@ -70,7 +77,28 @@ def _traces(source: SourceModel, arrays: Mapping[str, mx.array]) -> Traces:
     return {name: own.get(id(array)) or (tuple(array.shape), str(array.dtype)) for name, array in made.items()}
 
 
-def _reason(name: str, source: SourceModel, config: ModelConfig) -> str | None:
+def heads_to_compare(source: SourceModel, config: ModelConfig) -> dict[str, str]:
+    """Return heads of the source that may go only if they are the embedding, with the path of the embedding."""
+    pairs: dict[str, str] = {}
+
+    def noted(name: str, source: SourceModel) -> bool:
+        head, path = source.arrays.get(name), _embedding(source)
+        if head is not None and path and head.shape == dict(tree_flatten(source.model.parameters()))[path].shape:
+            pairs[name] = path
+        return False
+
+    for name in source.record.dropped()[0]:
+        _reason(name, source, config, noted)
+    return pairs
+
+
+def _embedding(source: SourceModel) -> str:
+    """Return the path of the model's embedding; empty if none is called like one."""
+    paths = (path for path, _ in tree_flatten(source.model.parameters()))
+    return next((path for path in paths if path.endswith(("embed_tokens.weight", "wte.weight"))), "")
+
+
+def _reason(name: str, source: SourceModel, config: ModelConfig, tied: Tied) -> str | None:
     """Return why a source tensor has no place in the MLX model; None if its name does not show it."""
     if name.endswith(_BUFFERS):
         return "computed anew"
@@ -83,15 +111,12 @@ def _reason(name: str, source: SourceModel, config: ModelConfig) -> str | None:
     number = next((int(part) for part in parts if part.isdigit()), None)
     if "mtp" in name or (isinstance(layers, int) and number is not None and number >= layers):
         return "predicts more than one token"
-    return "tied" if name.endswith(_HEADS) and _is_tied(name, source) else None
+    return "tied" if name.endswith(_HEADS) and tied(name, source) else None
 
 
 def _is_tied(name: str, source: SourceModel) -> bool:
     """Return whether a head is the embedding: it may go then, and nowhere else."""
-    arrays = dict(tree_flatten(source.model.parameters()))
-    embedding = next(
-        (array for path, array in arrays.items() if path.endswith(("embed_tokens.weight", "wte.weight"))), None
-    )
+    embedding = dict(tree_flatten(source.model.parameters())).get(_embedding(source))
     head = source.arrays.get(name)
     if embedding is None or head is None or embedding.shape != head.shape:
         return False

@@ -19,13 +19,16 @@ TYPES = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32}
 _ROUTER_BIAS = re.compile(r"((correction|expert|router|routing)_bias|(router|gate)\.bias)$")
 
 
-def cast_as_stored(model: nn.Module, dtype: str | None, config: Mapping[str, Any]) -> tuple[str | None, Routing]:
+def cast_as_stored(
+    model: nn.Module, dtype: str | None, config: Mapping[str, Any], rounded: dict[str, mx.Dtype] | None = None
+) -> tuple[str | None, Routing]:
     """Cast a model, lazily, to the type that a variant is stored in, and return the name of that type.
 
-    It is `dtype`, else the one that the source's config names, else that of most of its numbers.
+    It is `dtype`, else the one that the source's config names, else that of most of its numbers. `rounded` is as for
+    `cast`.
     """
     name = dtype or config.get("torch_dtype") or main_type(model)
-    return name, cast(model, TYPES[name]) if name in TYPES else Routing()
+    return name, cast(model, TYPES[name], rounded) if name in TYPES else Routing()
 
 
 def main_type(model: nn.Module) -> str | None:
@@ -38,8 +41,12 @@ def main_type(model: nn.Module) -> str | None:
     return max(sizes, key=lambda name: sizes[name], default=None)
 
 
-def cast(model: nn.Module, dtype: mx.Dtype) -> Routing:
-    """Cast a model, lazily, but for what its class keeps and for router biases that it computes with in float32."""
+def cast(model: nn.Module, dtype: mx.Dtype, rounded: dict[str, mx.Dtype] | None = None) -> Routing:
+    """Cast a model, lazily, but for what its class keeps and for router biases that it computes with in float32.
+
+    Numbers are read of router biases that are rounded, and of nothing else. Where `rounded` is given they are not read
+    either: it gets the paths of those biases and their new type, and `merged` counts them later.
+    """
     may = getattr(model, "cast_predicate", lambda _: True)
     biases = {
         path: array
@@ -47,23 +54,37 @@ def cast(model: nn.Module, dtype: mx.Dtype) -> Routing:
         if array.dtype == mx.float32 != dtype and may(path) and _ROUTER_BIAS.search(path)
     }
 
-    def rounded(path: str, array: mx.array) -> mx.array:
+    def narrowed(path: str, array: mx.array) -> mx.array:
         # An array of the type already stays the same object, by which it is known again.
         changes = may(path) and mx.issubdtype(array.dtype, mx.floating) and array.dtype != dtype
         return array.astype(dtype) if changes else array
 
-    model.update(tree_map_with_path(rounded, model.parameters()))
-    return _with_biases(model, biases, dtype) if biases else Routing()
+    model.update(tree_map_with_path(narrowed, model.parameters()))
+    return _with_biases(model, biases, dtype, rounded) if biases else Routing()
 
 
-def _with_biases(model: nn.Module, biases: dict[str, mx.array], dtype: mx.Dtype) -> Routing:
+def _with_biases(
+    model: nn.Module, biases: dict[str, mx.array], dtype: mx.Dtype, rounded: dict[str, mx.Dtype] | None
+) -> Routing:
     """Put router biases back where the class computes scores in float32 anyway, so that all else stays as it is."""
     before = _type_of_logits(model)
     model.load_weights(list(biases.items()), strict=False)
     if before is not None and _type_of_logits(model) == before:
         return Routing(kept=sorted(biases))
     model.load_weights([(path, array.astype(dtype)) for path, array in biases.items()], strict=False)
-    counts = {path: (_distinct(array.astype(dtype)), _distinct(array)) for path, array in biases.items()}
+    if rounded is not None:
+        rounded.update(dict.fromkeys(biases, dtype))
+        return Routing()
+    return merged({path: distinct(array, dtype) for path, array in biases.items()})
+
+
+def distinct(array: mx.array, dtype: mx.Dtype) -> tuple[int, int]:
+    """Return how many values of a router bias are distinct in a type, and how many are as it is."""
+    return _distinct(array.astype(dtype)), _distinct(array)
+
+
+def merged(counts: Mapping[str, tuple[int, int]]) -> Routing:
+    """Return what became of rounded router biases; `counts` are those of `distinct` by their paths."""
     return Routing(merged={path: pair for path, pair in counts.items() if pair[0] < pair[1]})
 
 

@@ -13,12 +13,12 @@ import itertools
 import math
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -41,6 +41,7 @@ from mlx_publish.engine.repacking import by_repacking, told
 from mlx_publish.engine.rows import INTEGERS, Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
+from mlx_publish.engine.streaming_arrivals import Stream
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import (
@@ -54,6 +55,9 @@ from mlx_publish.evidence.conversion import (
 )
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.text.progress import Step, Tell
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Progress = Tell
 _INTERVAL = 1e-5
@@ -72,11 +76,13 @@ class Output:
     ways: dict[str, Way]
     whole: dict[str, list[tuple[str, mx.array]]]
     """By module: arrays that something else is done to than is known by rows; they are computed as the library does."""
-    writer: ShardWriter
+    writer: Writer
     routing: Routing
     kept: KeptLayers
     repacked: Repacked | None = None
     """What of the source's quantized weights is not repacked."""
+    made_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By module of `whole`: the source's parameters that its arrays are computed of."""
     overflows: str = ""
     """The first tensor that does not fit its type; the variant is not written any further then."""
     zero: dict[str, bool] = field(default_factory=dict)
@@ -106,13 +112,15 @@ def convert(
     questions: Sequence[dict[str, Any]],
     reference: dict[str, Any] | None,
     progress: Progress,
+    stream: dict[str, Any] | None = None,
 ) -> Conversion:
     """Convert the folder `source` to every variant; `asked` is the config of the source as its authors wrote it.
 
     `variants` are the fields of a `VariantOrder` each, `questions` those of a `Question`; `tokenizer` are the arguments
     of `tokenizing.tokenizer`, whose comparison is done meanwhile. With `reference` (`texts`, `tokens` and `store` as
     `fidelity.reference` takes them) the source stays in memory until its logits are stored, so that it need not be
-    read again, and with `questions` until it has answered.
+    read again, and with `questions` until it has answered. With `stream`, the fields of a `Stream`, the source arrives
+    while it is converted, and nothing of it can be asked.
     Raises `Refused` if mlx-lm cannot build it, or where a number of the source is none.
     """
     orders = [VariantOrder(**variant) for variant in variants]
@@ -123,8 +131,11 @@ def convert(
     try:
         with ThreadPoolExecutor(1) as pool:
             comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
-            keep = bool(reference or questions)
-            model, conversion = _convert(Path(source), asked, orders, progress, keep=keep)
+            if stream:
+                model, conversion = None, _streamed(Path(source), asked, orders, stream, progress)
+            else:
+                keep = bool(reference or questions)
+                model, conversion = _convert(Path(source), asked, orders, progress, keep=keep)
             # Behind the others, whose reading judges the source: its numbers are finite.
             taught = {
                 order.label: learned(Path(source), order, conversion.dead, device, progress)
@@ -142,6 +153,20 @@ def convert(
     folder = tokenizer["plain"] if conversion.tokenizer.plain else tokenizer["folder"]
     read, answers = ask_source(model, source, folder, reference, questions, progress)
     return replace(conversion, reference=read, answers=answers)
+
+
+def _streamed(
+    source: Path, asked: dict[str, Any], orders: Sequence[VariantOrder], stream: dict[str, Any], progress: Progress
+) -> Conversion:
+    from mlx_publish.engine.streaming import streamed  # noqa: PLC0415  it builds on what is here
+
+    if learning := [order.label for order in orders if learns(order)]:
+        raise Refused(
+            f"{learning[0]} learns of the whole source, which is never there at once",
+            check="converts",
+            remedy="Set `stream: false`, or take another variant.",
+        )
+    return streamed(source, asked, orders, Stream(**stream), progress)
 
 
 def _convert(
@@ -182,10 +207,94 @@ def _convert(
     return built.model if kept is not None else None, replace(conversion, dead=dead, variants=written)
 
 
-def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) -> Output:
-    """Set one variant up, lazily: of the library's model only what it does to each parameter is kept."""
+class Writer(Protocol):
+    """Takes the tensors of one variant."""
+
+    sha256: dict[str, str]
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close what is open."""
+
+    def write(self, name: str, bits: Bits) -> None:
+        """Write the next rows of a tensor."""
+
+    def finish(self) -> None:
+        """Write the index. ValueError if a tensor is missing."""
+
+
+Repacking = Callable[[Mapping[str, Way], Parameters], tuple[dict[str, Way], Repacked | None]]
+
+
+def _output(
+    source: SourceModel,
+    variant: VariantOrder,
+    parameters: Parameters,
+    writer: Callable[[Path, Sequence[tuple[str, mx.array]], int], Writer] = ShardWriter,
+    rounded: dict[str, mx.Dtype] | None = None,
+    repacking: Repacking = by_repacking,
+) -> Output:
+    """Set one variant up, lazily: of the library's model only what it does to each parameter is kept.
+
+    `rounded` takes what `cast_as_stored` puts there; `repacking` finds out what can be repacked.
+    """
+    made = planned(source, variant, rounded=rounded)
+    all_planned = tree_flatten(made.model.parameters())
+    expected = references(made.model, made.typed, parameters.arrays)
+    beside = {f"{path} {n}": array for path, arrays in expected.items() for n, array in enumerate(arrays)}
+    graph = parameters.graph_with({**dict(all_planned), **beside})
+    by_parameter, nearest = by_importance(ways(graph, made.model, made.typed, expected), made.importance)
+    by_parameter, repacked = repacking(by_parameter, parameters)
+    known = {name for way in by_parameter.values() for name in way.names}
+    whole: dict[str, list[tuple[str, mx.array]]] = {}
+    for name, array in all_planned:
+        if name not in known:
+            whole.setdefault(name.rpartition(".")[0], []).append((name, array))
+    made_of = {
+        module: sorted({path for _, array in arrays for path in graph.leaves(graph.key(array), graph.source)})
+        for module, arrays in whole.items()
+    }
+    folder = Path(variant.folder)
+    return Output(
+        variant.label,
+        folder,
+        made.config,
+        by_parameter,
+        whole,
+        writer(folder, all_planned, backend().parameters(made.model)),
+        made.routing,
+        replace(made.kept, nearest=nearest),
+        repacked,
+        made_of,
+    )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A variant's model, lazily, and what goes with it."""
+
+    model: nn.Module
+    config: dict[str, Any]
+    typed: dict[str, mx.Dtype]
+    """Types of its parameters before they were quantized."""
+    routing: Routing
+    kept: KeptLayers
+    importance: dict[str, str]
+
+
+def planned(
+    source: SourceModel,
+    variant: VariantOrder,
+    own: Mapping[str, mx.array] | None = None,
+    rounded: dict[str, mx.Dtype] | None = None,
+) -> Planned:
+    """Return a variant's model as the library makes it of the source, with `own` arrays in place of some parameters."""
     model = source.build()
-    dtype, routing = cast_as_stored(model, variant.dtype, source.config)
+    if own:
+        model.load_weights(list(own.items()), strict=False)
+    dtype, routing = cast_as_stored(model, variant.dtype, source.config, rounded)
     typed = {path: array.dtype for path, array in tree_flatten(model.parameters())}
     config, kept, importance = copy.deepcopy(source.config), KeptLayers(), dict[str, str]()
     if variant.quantize:
@@ -195,21 +304,7 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
         # The type as it is stored now; the source's other spelling of it goes.
         config["torch_dtype"] = dtype
         config.pop("dtype", None)
-    folder = Path(variant.folder)
-    planned = tree_flatten(model.parameters())
-    expected = references(model, typed, parameters.arrays)
-    beside = {f"{path} {n}": array for path, arrays in expected.items() for n, array in enumerate(arrays)}
-    by_parameter = ways(parameters.graph_with({**dict(planned), **beside}), model, typed, expected)
-    by_parameter, nearest = by_importance(by_parameter, importance)
-    by_parameter, repacked = by_repacking(by_parameter, parameters)
-    known = {name for way in by_parameter.values() for name in way.names}
-    whole: dict[str, list[tuple[str, mx.array]]] = {}
-    for name, array in planned:
-        if name not in known:
-            whole.setdefault(name.rpartition(".")[0], []).append((name, array))
-    writer = ShardWriter(folder, planned, backend().parameters(model))
-    kept = replace(kept, nearest=nearest)
-    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, kept, repacked)
+    return Planned(model, config, typed, routing, kept, importance)
 
 
 @dataclass

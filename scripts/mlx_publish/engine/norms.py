@@ -12,7 +12,7 @@ import inspect
 import itertools
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,11 @@ def norms(model: nn.Module) -> NormKinds:
 
     Only classes that shift have any, and only plain evidence counts: a trained scale may be anything.
     """
-    scales = list(_measured(model)) if _shifts(model) else []
+    return kinds_of([measured(path, scale) for path, scale in shifted(model).items()])
+
+
+def kinds_of(scales: Sequence[Norm]) -> NormKinds:
+    """Return what `norms` does, of scales that are measured."""
     if not scales:
         return NormKinds()
     kinds = sorted({norm.kind for norm in scales})
@@ -97,13 +101,26 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _measured(model: nn.Module) -> Iterable[Norm]:
-    """Yield scales that the model multiplies by as they are; a norm of a class of its own may add something."""
-    for path, module in model.named_modules():
-        if type(module) is nn.RMSNorm:
-            scale = module.weight.astype(mx.float32)
-            means: list[Any] = [mx.mean(values).item() for values in (scale, scale < 0, scale < 1)]
-            yield Norm(re.sub(r"\d+\.", "", path), *map(float, means))
+def shifted(model: nn.Module) -> dict[str, mx.array]:
+    """Return by their paths the scales that count, lazily: those by which a class that shifts multiplies as they are.
+
+    A norm of a class of its own may add something.
+    """
+    if not _shifts(model):
+        return {}
+    return {path: module.weight for path, module in model.named_modules() if type(module) is nn.RMSNorm}
+
+
+def measured(path: str, weight: mx.array) -> Norm:
+    """Measure the scale of the norm at a path."""
+    scale = weight.astype(mx.float32)
+    means: list[Any] = [mx.mean(values).item() for values in (scale, scale < 0, scale < 1)]
+    return Norm(kind_of(path), *map(float, means))
+
+
+def kind_of(path: str) -> str:
+    """Return the path of a norm without numbers."""
+    return re.sub(r"\d+\.", "", path)
 
 
 def _shifts(model: nn.Module) -> bool:

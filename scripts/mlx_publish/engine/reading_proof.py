@@ -48,7 +48,7 @@ _READERS = {**FORMS, **INTEGER_FORMS}
 
 
 @dataclass(frozen=True)
-class _Read:
+class Read:
     """What was compared of a weight."""
 
     numbers: int
@@ -62,26 +62,29 @@ def prove(derived: Mapping[str, Derived], files: TensorFiles, all_ways: Iterable
 
     Raises `Refused` naming the weight and its form where they differ.
     """
-    weights = [(tensor, weight) for tensor in derived.values() if (weight := _weight(tensor)) is not None]
+    weights = packed_weights(derived)
     if not weights:
         return None
-    repacks = _repacks(all_ways)
+    repacks = repacks_of(all_ways)
 
-    def one(pair: tuple[Derived, PackedWeight]) -> _Read:
-        with _reading(pair[0]):
-            return _compare(*pair, files, repacks.get(pair[1].name, ()))
+    def one(pair: tuple[Derived, PackedWeight]) -> Read:
+        return compare(*pair, files, repacks.get(pair[1].name, ()))
 
     with ThreadPoolExecutor(min(cores(), _AT_ONCE)) as pool:
         read = list(pool.map(one, weights))
-    whole = list(_wholes([tensor for tensor, _ in weights]))
+    whole = wholes(derived)
     for tensor in whole:
-        with _reading(tensor):
-            _compare_whole(tensor, files)
+        compare_whole(tensor, _loaded(tensor, files), files)
+    return all_read(read, len(whole))
+
+
+def all_read(read: Sequence[Read], whole: int) -> PackedRead:
+    """Return what was compared of all weights; of some MLX computed the `whole`."""
     return PackedRead(
-        weights=len(weights),
+        weights=len(read),
         numbers=sum(one.numbers for one in read),
         apart=sum(one.apart for one in read),
-        whole=len(whole),
+        whole=whole,
         repacked=sum(one.repacked for one in read),
         strange=list(strange([one.figures for one in read])),
     )
@@ -96,12 +99,17 @@ def _reading(tensor: Derived) -> Iterator[None]:
         raise _differs(tensor, f"cannot be read by one of them: {' '.join(str(error).split())[:_SHOWN]}") from error
 
 
+def packed_weights(derived: Mapping[str, Derived]) -> list[tuple[Derived, PackedWeight]]:
+    """Return the derived tensors that are read of packed weights."""
+    return [(tensor, weight) for tensor in derived.values() if (weight := _weight(tensor)) is not None]
+
+
 def _weight(tensor: Derived) -> PackedWeight | None:
     weight = getattr(tensor, "weight", None)
     return weight if isinstance(weight, PackedWeight) else None
 
 
-def _repacks(all_ways: Iterable[Way]) -> dict[str, list[tuple[Way, Repack]]]:
+def repacks_of(all_ways: Iterable[Way]) -> dict[str, list[tuple[Way, Repack]]]:
     """Return by the name of a weight how it is repacked."""
     found: dict[str, list[tuple[Way, Repack]]] = {}
     for way in all_ways:
@@ -110,8 +118,13 @@ def _repacks(all_ways: Iterable[Way]) -> dict[str, list[tuple[Way, Repack]]]:
     return found
 
 
-def _compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks: Sequence[tuple[Way, Repack]]) -> _Read:
-    """Compare some rows of a weight, by all readers of it."""
+def compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks: Sequence[tuple[Way, Repack]]) -> Read:
+    """Compare some rows of a weight, by all readers of it. `Refused` where they differ, or cannot read it."""
+    with _reading(tensor):
+        return _compare(tensor, weight, files, repacks)
+
+
+def _compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks: Sequence[tuple[Way, Repack]]) -> Read:
     numbers = apart = repacked = 0
     if isinstance(tensor, Integers):
         tensor.judge(files)  # zero points and indices of all rows
@@ -124,7 +137,7 @@ def _compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks:
             repacked += exact.size
         numbers += exact.size
         rows.append(exact)
-    return _Read(numbers, apart, repacked, Figures.of(weight, np.concatenate(rows)))
+    return Read(numbers, apart, repacked, Figures.of(weight, np.concatenate(rows)))
 
 
 def _exact(tensor: Derived, weight: PackedWeight, stored: Stored, rows: range) -> Exact:
@@ -227,8 +240,15 @@ def dequantized(parts: Sequence[Bits], packing: Precision, dtype: mx.Dtype) -> t
     return np.array(values).astype(np.float64), np.array(steps).astype(np.float64)
 
 
+def wholes(derived: Mapping[str, Derived]) -> list[Derived]:
+    """Return the packed weights that MLX is to compute whole.
+
+    They are the smallest weight of each kind, and more of them while they cost little, the smallest ones first.
+    """
+    return list(_wholes([tensor for tensor, _ in packed_weights(derived)]))
+
+
 def _wholes(tensors: Sequence[Derived]) -> Iterator[Derived]:
-    """Yield the smallest weight of each kind, and more of them while they cost little, the smallest ones first."""
     kinds, left = set[Any](), max(_WHOLE, sum(prod(tensor.shape) for tensor in tensors) // _SHARE)
     for tensor in sorted(tensors, key=lambda tensor: prod(tensor.shape)):
         weight, size = _weight(tensor), prod(tensor.shape)
@@ -241,13 +261,17 @@ def _wholes(tensors: Sequence[Derived]) -> Iterator[Derived]:
             yield tensor
 
 
-def _compare_whole(tensor: Derived, files: TensorFiles) -> None:
-    """Compare a weight whole as MLX computes it."""
+def _loaded(tensor: Derived, files: TensorFiles) -> dict[str, mx.array]:
     arrays: dict[str, mx.array] = {}
     for name in tensor.takes:
         loaded: Any = mx.load(str(files.stored[name].path), stream=mx.cpu)
         arrays[name] = loaded[name]
-    with mx.stream(cpu_stream()):
+    return arrays
+
+
+def compare_whole(tensor: Derived, arrays: Mapping[str, mx.array], files: TensorFiles) -> None:
+    """Compare a weight whole as MLX computes it of the arrays that it takes. `Refused` where it differs."""
+    with _reading(tensor), mx.stream(cpu_stream()):
         array = tensor.array(arrays)
         mx.eval(array)
     if tuple(array.shape) != tuple(tensor.shape) or array.dtype != tensor.dtype:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import mlx.core as mx
 from mlx import nn
@@ -117,20 +117,44 @@ class SourceModel:
         self.arrays.clear()  # the class of the built model holds this very dict
 
 
-def load_source(folder: Path, *, wide: bool = False) -> SourceModel:
+class Stub(Protocol):
+    """Stands in for a source whose bytes are not there yet."""
+
+    folder: Path
+    """That mlx-lm loads in its place."""
+
+    @property
+    def files(self) -> TensorFiles:
+        """Return what reads them once they are."""
+
+    def open(self) -> None:
+        """Let it be loaded."""
+
+    def shut(self) -> None:
+        """Let whatever reads of it from now on fail."""
+
+    def take(self, arrays: Weights) -> None:
+        """Keep the arrays that were loaded of it."""
+
+    def untouched(self) -> bool:
+        """Return whether nothing has tried to read them."""
+
+
+def load_source(folder: Path, *, wide: bool = False, stub: Stub | None = None) -> SourceModel:
     """Load `folder` lazily, without running any of its code; with `wide` all that is computed is in float32.
 
     Where the names of its tensors differ from those of the class by what stands in front of them, they are read so.
+    With a `stub` its folder is loaded, so that no byte is read.
     Raises `Refused` if mlx-lm cannot build it or its weights do not fit the architecture.
     """
-    first = _Loading(wide)
+    first = _Loading(wide, stub=stub)
     try:
         return first.load(folder)
     except _UNBUILDABLE as error:
         prefix = first.prefix()
         if prefix is None:
             raise _refused(error) from error
-    second = _Loading(wide, prefix)
+    second = _Loading(wide, prefix, stub=stub)
     try:
         return second.load(folder)
     except _UNBUILDABLE as error:
@@ -174,17 +198,21 @@ class _Loading:
     """A model of the class on its own random weights."""
     config: dict[str, Any] = field(default_factory=dict)
     idle: frozenset[str] = frozenset()
+    stub: Stub | None = None
 
     def load(self, folder: Path) -> SourceModel:
-        self.files, self.packing = TensorFiles(folder), packing_beside(folder)
+        self.files, self.packing = self.stub.files if self.stub else TensorFiles(folder), packing_beside(folder)
         if self.packing:
             self.files.derived.update(derived_of(self.packing))
         with going_on():
-            model, config = backend().load_lazily(folder, self._classes)
+            model, config = self._loaded(folder)
             # The class says how it would compute a token; lazily, so that no weight is read. What it raises for a
             # config that it was not written for, as a pattern longer than its layers, it raises here.
             with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes meets it
                 model(mx.array([[0]]), cache=backend().make_cache(model))
+            if self.stub and not self.stub.untouched():  # by a class that looks at numbers on its way
+                self.arrays.clear()
+                model, config = self._loaded(folder)
 
         def build() -> nn.Module:
             fresh = self._fresh()
@@ -199,6 +227,14 @@ class _Loading:
         parts = self.files, self.arrays, self.renaming, self.idle
         return SourceModel(model, config, self.record, build, sanitized, *parts)
 
+    def _loaded(self, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+        if self.stub:
+            self.stub.open()
+        loaded: tuple[nn.Module, dict[str, Any]] = backend().load_lazily(
+            self.stub.folder if self.stub else folder, self._classes
+        )
+        return loaded
+
     def prefix(self) -> Prefix | None:
         """Return what stands in front of the names, where a load seems to have failed for nothing else."""
         try:
@@ -212,7 +248,7 @@ class _Loading:
         if not self.packing or not self.files:
             return weights
         wanted = {name for name, _ in tree_flatten(self._fresh().parameters())}
-        self.idle = frozenset(idle_biases(self.packing, weights, wanted))
+        self.idle = frozenset(idle_biases(self.packing, weights, wanted, unread=self.stub is not None))
         return unpacked(self.packing, self.files.derived, weights)
 
     def _fresh(self) -> nn.Module:
@@ -234,6 +270,8 @@ class _Loading:
         return late(made, wanted, ModelConfig(self.config))
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
+        if self.stub:  # the arrays are loaded by now, and all that follows is the class's
+            self.stub.shut()
         model_class, args_class = backend().classes(config)
         loading = self
         self.config = config
@@ -241,6 +279,8 @@ class _Loading:
 
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
+                if loading.stub:
+                    loading.stub.take(weights)
                 weights = loading.plain(weights)
                 if loading.wide:
                     narrow = (mx.float16, mx.bfloat16)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import struct
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -49,13 +49,11 @@ class ShardWriter:
         """SHA-256 of what was written, by the names of the files."""
         self._folder, self._parameters = folder, parameters
         folder.mkdir(parents=True, exist_ok=True)
-        shards = backend().shards(dict(planned))
         self._where: dict[str, str] = {}
         self._headers: dict[str, bytes] = {}
-        for number, shard in enumerate(shards, 1):
-            file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        for file, shard in files_of(planned).items():
             self._where.update(dict.fromkeys(shard, file))
-            self._headers[file] = _header(shard)
+            self._headers[file] = header(shard)
         self._bytes = sum(array.nbytes for _, array in planned)
         # Its first entry is found at once however many went before; a dict looks at the places of all of them.
         self._left = OrderedDict((name, array.nbytes) for name, array in planned if array.nbytes)
@@ -98,11 +96,7 @@ class ShardWriter:
             raise ValueError(f"{next(iter(self._left))} was announced but not written whole")
         for file in list(self._headers):  # one of tensors without numbers
             self._write(file, np.empty(0), last=True)
-        index: dict[str, Any] = {
-            "metadata": {"total_size": self._bytes, "total_parameters": self._parameters},
-            "weight_map": dict(sorted(self._where.items())),
-        }
-        data = json.dumps(index, indent=4).encode()
+        data = index(self._where, self._bytes, self._parameters)
         (self._folder / INDEX).write_bytes(data)
         self.sha256[INDEX] = hashlib.sha256(data).hexdigest()
 
@@ -144,7 +138,25 @@ class ShardWriter:
         digested.result()
 
 
-def _header(shard: dict[str, mx.array]) -> bytes:
+def files_of(planned: Sequence[tuple[str, mx.array]]) -> dict[str, dict[str, mx.array]]:
+    """Return the names of a model's weight files with the tensors of each, in the order in which they lie there."""
+    shards = backend().shards(dict(planned))
+    if len(shards) == 1:
+        return {"model.safetensors": shards[0]}
+    return {f"model-{number:05d}-of-{len(shards):05d}.safetensors": shard for number, shard in enumerate(shards, 1)}
+
+
+def index(where: Mapping[str, str], size: int, parameters: int) -> bytes:
+    """Return the index of a model: the file of each tensor, the bytes of all, the parameters as the library counts."""
+    entries: dict[str, Any] = {
+        "metadata": {"total_size": size, "total_parameters": parameters},
+        "weight_map": dict(sorted(where.items())),
+    }
+    return json.dumps(entries, indent=4).encode()
+
+
+def header(shard: Mapping[str, mx.array]) -> bytes:
+    """Return what stands in front of the data of a weight file."""
     entries: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
     offset = 0
     for name, array in shard.items():

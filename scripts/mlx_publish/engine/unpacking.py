@@ -51,18 +51,20 @@ def unpacked(packing: Packing, derived: Mapping[str, Derived], arrays: Mapping[s
     return {**plain, **made}
 
 
-def idle_biases(packing: Packing, arrays: Mapping[str, mx.array], wanted: Iterable[str]) -> Iterator[str]:
+def idle_biases(
+    packing: Packing, arrays: Mapping[str, mx.array], wanted: Iterable[str], *, unread: bool = False
+) -> Iterator[str]:
     """Yield biases of packed weights that are all zeros and for which a class has no parameter: they do nothing.
 
-    `wanted` are the names of its parameters, which may begin otherwise than the source's.
+    `wanted` are the names of its parameters, which may begin otherwise than the source's. With `unread` no number is
+    looked at: whoever reads them later has to see that they are zeros.
     """
     ends = {_end(name) for name in wanted}
     for weight in packing.weights:
         bias = f"{weight.name.removesuffix('weight')}bias"
-        if weight.name.endswith(".weight") and bias in arrays and _end(bias) not in ends:
-            array = arrays[bias]
-            if not mx.any(array != 0).item():
-                yield bias
+        alone = weight.name.endswith(".weight") and bias in arrays and _end(bias) not in ends
+        if alone and (unread or not mx.any(arrays[bias] != 0).item()):
+            yield bias
 
 
 def _end(name: str) -> tuple[str, ...]:
