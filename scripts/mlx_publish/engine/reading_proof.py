@@ -19,7 +19,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.engine.derived import Derived
+from mlx_publish.engine.derived import Derived, packed_of
 from mlx_publish.engine.making import Way, cores, cpu_stream
 from mlx_publish.engine.plain_reading import FORMS, Exact, Stored
 from mlx_publish.engine.plain_reading_integers import INTEGER_FORMS
@@ -62,7 +62,8 @@ def prove(derived: Mapping[str, Derived], files: TensorFiles, all_ways: Iterable
 
     Raises `Refused` naming the weight and its form where they differ.
     """
-    weights = [(tensor, weight) for tensor in derived.values() if (weight := _weight(tensor)) is not None]
+    packed = {tensor.name: tensor for tensor in map(packed_of, derived.values()) if tensor is not None}
+    weights = [(tensor, weight) for tensor in packed.values() if (weight := _weight(tensor)) is not None]
     if not weights:
         return None
     repacks = _repacks(all_ways)
