@@ -25,6 +25,8 @@ OURS = {
     "text/json_text.py": "the one of JSON",
     "text/yaml.py": "the one of YAML",
     "work.py": "Report.from_json takes parsed data",
+    "engine/adapted_source.py": "from_json of records takes parsed data",
+    "engine/adapter_fit.py": "from_json of records takes parsed data",
     "evidence/report.py": "Chain.from_json takes parsed data",
     "evidence/digests.py": "what was just written",
     "conversion/weights.py": "from_json of records takes parsed data",

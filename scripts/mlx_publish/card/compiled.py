@@ -408,9 +408,38 @@ def licence(environment):
             @internalcode
             def t_2(*unused):
                 raise TemplateRuntimeError("No filter named 'link' found.")
+        try:
+            t_3 = environment.filters['md']
+        except KeyError:
+            @internalcode
+            def t_3(*unused):
+                raise TemplateRuntimeError("No filter named 'md' found.")
+        try:
+            t_4 = environment.tests['defined']
+        except KeyError:
+            @internalcode
+            def t_4(*unused):
+                raise TemplateRuntimeError("No test named 'defined' found.")
         pass
         yield '## Licence and credit\n\n'
-        if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'base_model'):
+        if t_4(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')):
+            pass
+            yield 'All credit for the model belongs to the authors of '
+            if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'base_model'):
+                pass
+                yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'base_model'))))
+            else:
+                pass
+                yield str(environment.finalize(t_3(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'name'))))
+            yield ' and of the adapter '
+            if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'repo'):
+                pass
+                yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'repo'))))
+            else:
+                pass
+                yield str(environment.finalize(t_3(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'name'))))
+            yield '.\n'
+        elif environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'base_model'):
             pass
             yield 'All credit for the model belongs to the authors of '
             yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'base_model'))))
@@ -418,9 +447,23 @@ def licence(environment):
         else:
             pass
             yield 'All credit for the model belongs to its authors.\n'
-        yield 'The licence is unchanged: '
-        yield str(environment.finalize((undefined(name='licence') if l_0_licence is missing else l_0_licence)))
-        yield '.'
+        if t_4(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')):
+            pass
+            yield 'The licence of the fused model is '
+            yield str(environment.finalize((undefined(name='licence') if l_0_licence is missing else l_0_licence)))
+            yield "; the adapter's card states "
+            if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'licence'):
+                pass
+                yield str(environment.finalize(t_3(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'licence'))))
+            else:
+                pass
+                yield 'none'
+            yield '.'
+        else:
+            pass
+            yield 'The licence is unchanged: '
+            yield str(environment.finalize((undefined(name='licence') if l_0_licence is missing else l_0_licence)))
+            yield '.'
         if (undefined(name='legal_files') if l_0_legal_files is missing else l_0_legal_files):
             pass
             yield ' Copied from the source:'
@@ -430,12 +473,12 @@ def licence(environment):
                 pass
                 yield ' '
                 yield str(environment.finalize(t_2(l_1_path, l_1_path)))
-                yield str(environment.finalize((',' if (not environment.getattr(l_1_loop, 'last')) else cond_expr_undefined("the inline if-expression on line 11 in 'card/licence.md.j2' evaluated to false and no else section was defined."))))
+                yield str(environment.finalize((',' if (not environment.getattr(l_1_loop, 'last')) else cond_expr_undefined("the inline if-expression on line 14 in 'card/licence.md.j2' evaluated to false and no else section was defined."))))
             l_1_loop = l_1_path = missing
             yield '.'
 
     blocks = {}
-    debug_info = '3=27&4=30&8=36&9=38&11=42'
+    debug_info = '3=39&4=42&5=56&6=59&10=64&12=81&14=85'
     return locals()
 
 
@@ -477,6 +520,8 @@ def made(environment):
         if 0: yield None
         l_0_e = resolve('e')
         l_0_held = resolve('held')
+        l_0_adapter = resolve('adapter')
+        l_0_adapter_words = resolve('adapter_words')
         l_0_again = resolve('again')
         l_0_source = missing
         try:
@@ -521,6 +566,26 @@ def made(environment):
             yield '- '
             yield str(environment.finalize((undefined(name='held') if l_0_held is missing else l_0_held)))
             yield '\n'
+        if t_3(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')):
+            pass
+            l_0_adapter = environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')
+            context.vars['adapter'] = l_0_adapter
+            context.exported_vars.add('adapter')
+            yield '- Adapter, fused into the source: '
+            if environment.getattr((undefined(name='adapter') if l_0_adapter is missing else l_0_adapter), 'repo'):
+                pass
+                yield str(environment.finalize(t_2(environment.getattr((undefined(name='adapter') if l_0_adapter is missing else l_0_adapter), 'repo'), page=str_join(('/tree/', environment.getattr((undefined(name='adapter') if l_0_adapter is missing else l_0_adapter), 'identity'), )))))
+                yield ' at commit '
+                yield str(environment.finalize(t_1(environment.getattr((undefined(name='adapter') if l_0_adapter is missing else l_0_adapter), 'identity'))))
+            else:
+                pass
+                yield 'the folder '
+                yield str(environment.finalize(environment.getattr((undefined(name='adapter') if l_0_adapter is missing else l_0_adapter), 'name')))
+                yield ', with the digest '
+                yield str(environment.finalize(t_1(environment.getattr((undefined(name='adapter') if l_0_adapter is missing else l_0_adapter), 'identity'))))
+            yield ' ('
+            yield str(environment.finalize((undefined(name='adapter_words') if l_0_adapter_words is missing else l_0_adapter_words)))
+            yield ')\n'
         yield '- Converted with mlx-lm '
         yield str(environment.finalize(environment.getitem(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'tools'), 'mlx-lm')))
         yield ' on mlx '
@@ -536,7 +601,7 @@ def made(environment):
         yield '\n- Evidence for every number, and the SHA-256 of every file: [mlx-publish.json](mlx-publish.json)\n'
 
     blocks = {}
-    debug_info = '1=33&4=37&5=40&7=47&9=51&10=54&12=57&13=63&16=67'
+    debug_info = '1=35&4=39&5=42&7=49&9=53&10=56&12=58&13=60&14=64&15=76&17=79&18=85&21=89'
     return locals()
 
 
@@ -1348,6 +1413,16 @@ def what(environment):
         else:
             pass
             yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'name')))
+        if t_6(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')):
+            pass
+            yield ' with the adapter '
+            if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'repo'):
+                pass
+                yield str(environment.finalize(t_2(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'repo'))))
+            else:
+                pass
+                yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter'), 'name')))
+            yield ' fused in'
         yield ', '
         yield str(environment.finalize(t_4(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'weight_bytes'))))
         yield ' download'
@@ -1393,7 +1468,7 @@ def what(environment):
             yield '.\n\n'
 
     blocks = {}
-    debug_info = '1=54&2=57&3=60&4=69&5=71&7=81&8=84&10=89&13=92&14=94&17=96&19=98&23=101&24=104&25=106'
+    debug_info = '1=54&2=57&3=60&4=68&5=79&6=81&8=91&9=94&11=99&14=102&15=104&18=106&20=108&24=111&25=114&26=116'
     return locals()
 
 
@@ -1401,14 +1476,14 @@ TEMPLATES = {
     "README.md.j2": ("40f809fa7ee9f255b89945b4cd0bd896685e5fbdcf01457466f0871a1aa2cd62", readme),
     "checks.md.j2": ("8cc1e136e9529606cc5237c944195d74dff897fe86c2ddf2cf1cf846f2e9856c", checks),
     "example.md.j2": ("53fc9dd49f376e6440a3c955a68ab9c7fedb82f940841fb5c4b61d4b787d779e", example),
-    "licence.md.j2": ("0e569a7703d143f8646c89049f8191d395d454945f7f8dd4c5bac7329782e03d", licence),
+    "licence.md.j2": ("82a848baed6ddc6241c7926ef692de02800a47c9fb3629a4e0f9c46e39a4be12", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
-    "made.md.j2": ("198a43db4019fa00025b9badb485247c88a3f26326bd229eb7f15e0e7c563731", made),
+    "made.md.j2": ("ffa2fa21d8cdfa2aca7e3400f08076406444b5696afae491bd144168f4fab9f0", made),
     "measured.md.j2": ("741ba6fe642ed2570acd2d328a11a12027f91a78e855c54293427ba1a07e2212", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
     "use.md.j2": ("bc2e50a9c3a7738e7dc63016c882c601a311b6988f1178af5ae2cb5ea522a617", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
-    "what.md.j2": ("151e6348a8a0f4521555e9a3f8543993c948bf45a7c3a231a83aead8e7f909a0", what),
+    "what.md.j2": ("19e74b6346daf7c175f8aa02b836f1f15436524032b435166e6dd462a156d61c", what),
 }

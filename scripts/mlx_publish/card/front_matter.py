@@ -27,7 +27,6 @@ _TEXT_TASKS = frozenset({
 
 def front_matter(evidence: Evidence) -> dict[str, Value]:
     """Return the metadata of one published variant."""
-    base = evidence.source.base_model
     quantized, repo = evidence.variant.quantized, evidence.destination.repo
     text = evidence.source.pipeline_tag in _TEXT_TASKS or evidence.source.modality == "text"
     bits = evidence.variant.bits
@@ -37,12 +36,29 @@ def front_matter(evidence: Evidence) -> dict[str, Value]:
         "language": _unique(code for code in evidence.language if re.fullmatch(LANGUAGE, code)),
         "library_name": "mlx",
         "pipeline_tag": "text-generation" if text else None,
-        "base_model": base if is_repo(base) else None,
-        "base_model_relation": "quantized" if quantized and is_repo(base) else None,
+        "base_model": _bases(evidence),
+        "base_model_relation": _relation(evidence),
         "quantized_by": repo.partition("/")[0] if quantized and repo else None,
         "tags": _unique(tags),
     }
     return {key: value for key, value in data.items() if value not in (None, [], "")}
+
+
+def _bases(evidence: Evidence) -> Value:
+    """Return the model that this is a form of; of a fused adapter base and adapter, as the Hub has it for merges."""
+    base, adapter = evidence.source.base_model, evidence.adapter.repo if evidence.adapter else None
+    named = [name for name in (base, adapter) if name is not None and is_repo(name)]
+    return named if len(named) > 1 else next(iter(named), None)
+
+
+def _relation(evidence: Evidence) -> str | None:
+    """Return how it comes from `_bases`: a merge of two, or the quantized or fine-tuned form of one."""
+    bases = _bases(evidence)
+    if isinstance(bases, list):
+        return "merge"
+    if evidence.adapter is not None:
+        return "finetune" if bases else None
+    return "quantized" if evidence.variant.quantized and bases else None
 
 
 def front_matter_text(data: Mapping[str, Value]) -> str:

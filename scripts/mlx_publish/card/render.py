@@ -99,6 +99,7 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "limits": limits(evidence),
         "licence": licence_words(evidence),
         "legal_files": legal_files(evidence),
+        "adapter_words": adapter_words(evidence),
         "again": again(evidence),
         "swift": swift(load_as, smoke),
         "form": form(evidence),
@@ -217,12 +218,24 @@ def has_chart(evidence: Evidence) -> bool:
     return len(evidence.ladder) > 1 or bool(evidence.ladder and evidence.fidelity and evidence.fidelity.gain)
 
 
+def adapter_words(evidence: Evidence) -> str:
+    """Return what a fused adapter is, as `LoRA of PEFT, rank 16`; empty without one."""
+    if (adapter := evidence.adapter) is None:
+        return ""
+    kind = {"lora": "LoRA", "dora": "DoRA", "full": "whole parameters"}[adapter.kind]
+    rank = f", rank {adapter.rank}" if adapter.rank else ""
+    return f"{kind} of {'PEFT' if adapter.maker == 'peft' else 'mlx-lm'}{rank}"
+
+
 def again(evidence: Evidence) -> str:
     """Return the command that makes the same weights again."""
     source, variant = evidence.source, evidence.variant
     words = ["mlx-publish convert --source", shlex.quote(source.repo or f"./{source.name}")]
     if source.repo:
         words += ["--revision", source.identity]
+    if adapter := evidence.adapter:
+        words += ["--adapter", shlex.quote(adapter.repo or f"./{adapter.name}")]
+        words += ["--adapter-revision", adapter.identity] if adapter.repo else []
     if variant.quantized:
         options = dict(variant.options)
         if plan_of(evidence):  # what is measured again may choose other bits

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
+from mlx_publish.checks.adapter import adapter_instead
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.names import shown
@@ -34,7 +35,8 @@ def _model_type(facts: SourceFacts) -> Says:
     if "config.json" in facts.source.dead_links:
         return skipped("config.json leads nowhere")
     if not facts.source.config.raw:
-        return failed("the source has no config.json", "Choose a source in the Hugging Face layout.")
+        none = failed("the source has no config.json", "Choose a source in the Hugging Face layout.")
+        return adapter_instead(facts) or none
     types: frozenset[str]
     version, types = facts.mlx_lm or ("", frozenset())
     if model_type is None:

@@ -36,6 +36,9 @@ class SourceFacts:
     calibration: CalibrationFacts | None = None
     """Of the variant's calibration text, where that is a file of the user's."""
 
+    adapter: Callable[[], str] = str
+    """Says why an adapter of mlx-lm does not fit the MLX class of the source; empty if it does, or is none of those."""
+
     @property
     def text_alone(self) -> bool:
         """Whether the recipe asks for the text part of a source that has more."""

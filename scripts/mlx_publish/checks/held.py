@@ -57,7 +57,8 @@ def _is_held(facts: SourceFacts) -> bool:
 
 def _way(facts: SourceFacts) -> Says:
     packing, variant = _packing(facts), facts.variant
-    way, held, keeping = way_of(packing, variant), bits_of(packing), kept_by(packing)
+    changed = {change.base for change in facts.source.fusing.changes if change.base} if facts.source.fusing else ()
+    way, held, keeping = way_of(packing, variant, changed), bits_of(packing), kept_by(packing)
     words = f"{way.weights:,} weights are held as {packing.method}; {_in_words(way, packing, variant.form.dtype)}"
     form = variant.form
     asked = form.bits if form.quantized else _WIDTHS.get(form.dtype or packing.dtype, _WIDE)

@@ -119,7 +119,7 @@ def _card(facts: SourceFacts) -> Says:
 
 def _licence(facts: SourceFacts) -> Says:
     lost = {path for path in facts.source.not_texts if is_legal(path)}  # of other names it is known anyway
-    return licence(facts.recipe, facts.source.card, facts.source.entries.keys() - lost)
+    return licence(facts.recipe, facts.source.licence_card, facts.source.entries.keys() - lost)
 
 
 def _side_files(facts: SourceFacts) -> Says:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlx_publish.checks import learnable, modality
+from mlx_publish.checks.adapter import ADAPTER
 from mlx_publish.checks.architecture import ARCHITECTURE
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.calibration import APART
@@ -21,6 +22,7 @@ __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 # A failure in one group skips the rest: nothing more is loaded of a model that config.json alone refuses.
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     UNREAD,
+    ADAPTER,
     (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG, *learnable.BY_CONFIG),
     INDEXED,
     LISTED,

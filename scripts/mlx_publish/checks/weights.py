@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mlx_publish.checks.adapter import adapter_instead
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.config import DTYPES
@@ -61,8 +62,8 @@ def _gaps(paths: tuple[str, ...]) -> list[str]:
 
 def _other_formats(facts: SourceFacts) -> Says:
     """Refuse a source without safetensors weights, and name what it has instead."""
-    if "adapter_config.json" in facts.source.entries:
-        return failed("the source is an adapter, not a model", "Merge it into its base model, then use the result.")
+    if (adapter := adapter_instead(facts)) is not None:
+        return adapter
     others = sorted(path for path in facts.source.entries if path.endswith(_OTHER_FORMATS))
     listing = f"; it has {', '.join(map(shown, others[:3]))}" if others else ""
     return failed(f"the source has no safetensors weights{listing}", "Choose a source with safetensors weights.")

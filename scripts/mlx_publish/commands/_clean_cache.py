@@ -36,9 +36,11 @@ def _commits(root: Path, recipes: Path) -> Iterator[tuple[str, str]]:
         recipe = file.recipe
         if recipe and recipe.source_folder is None and is_commit(recipe.spec.revision):
             yield recipe.spec.source, str(recipe.spec.revision)
+        if recipe and recipe.spec.adapter and is_commit(recipe.spec.adapter_revision):
+            yield recipe.spec.adapter, str(recipe.spec.adapter_revision)
     for path in root.glob("*/*/inspect.json"):
         report = read_json(path)
         result = report.get("result") if isinstance(report, dict) else None
-        source = result.get("source") if isinstance(result, dict) else None
-        if isinstance(source, dict) and isinstance(source.get("repo"), str) and is_commit(source.get("identity")):
-            yield source["repo"], source["identity"]
+        for source in (result.get("source"), result.get("adapter")) if isinstance(result, dict) else ():
+            if isinstance(source, dict) and isinstance(source.get("repo"), str) and is_commit(source.get("identity")):
+                yield source["repo"], source["identity"]

@@ -41,18 +41,28 @@ def list_recipes(options: argparse.Namespace, console: Console) -> int:
 
 def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "source", _source(recipe)
+    if recipe.spec.adapter:
+        yield "adapter", _at(recipe, recipe.spec.adapter, recipe.adapter_folder, recipe.spec.adapter_revision)
     yield "variants", ", ".join(variant.label for variant in recipe.variants)
     for number, destination in enumerate(dict.fromkeys(map(str, recipe.destinations.values()))):
         yield "" if number else "to", destination
 
 
 def _source(recipe: Recipe) -> str:
-    if recipe.source_folder:
-        return str(recipe.source_folder)
-    revision = recipe.spec.revision
+    return _at(recipe, recipe.spec.source, recipe.source_folder, recipe.spec.revision)
+
+
+def _at(recipe: Recipe, repo: str, folder: Path | None, revision: str | None) -> str:
+    if folder:
+        return str(folder)
     if is_commit(revision):
-        return f"{recipe.spec.source} at {str(revision)[:12]}"
-    return f"{recipe.spec.source} at {revision or 'main'} (not pinned; run: mlx-publish pin {recipe.place})"
+        return f"{repo} at {str(revision)[:12]}"
+    return f"{repo} at {revision or 'main'} (not pinned; run: mlx-publish pin {recipe.place})"
+
+
+def _adapter_record(recipe: Recipe) -> dict[str, object]:
+    named = str(recipe.adapter_folder or recipe.spec.adapter)
+    return {"adapter": named, "adapter_revision": recipe.spec.adapter_revision}
 
 
 def _some(number: int, noun: str) -> str:
@@ -67,6 +77,7 @@ def _record(file: RecipeFile) -> dict[str, object]:
         "source": str(recipe.source_folder or recipe.spec.source) if recipe else None,
         "revision": recipe.spec.revision if recipe else None,
         "pinned": bool(recipe and (recipe.source_folder or is_commit(recipe.spec.revision))),
+        **(_adapter_record(recipe) if recipe and recipe.spec.adapter else {}),
         "variants": [variant.label for variant in recipe.variants] if recipe else [],
         "destinations": {label: str(to) for label, to in recipe.destinations.items()} if recipe else {},
         "faults": [fault_record(fault) for fault in file.faults],

@@ -46,6 +46,7 @@ def pin_recipes(options: argparse.Namespace, folder: Path, console: Console) -> 
     commits = [_commit_of(recipe, options.revision, update=options.update) for recipe in recipes]
     named = options.update or bool(options.revision)
     rows = [_pinned(recipe, commit, named=named) for recipe, commit in zip(recipes, commits, strict=True)]
+    rows += [row for path in paths if (row := _adapter_pinned(path, update=options.update)) is not None]
     for row in rows:
         console.say(f"{row.recipe}: {row.note}")
     print_json(options, {"recipes": [asdict(row) for row in rows]})
@@ -74,6 +75,18 @@ def _commit_of(recipe: Recipe, revision: str | None, *, update: bool) -> str | N
     if is_commit(recipe.spec.revision) and not (update or revision):
         return None
     return resolve(recipe.spec.source, None if update else revision or recipe.spec.revision)
+
+
+def _adapter_pinned(path: Path, *, update: bool) -> Pinned | None:
+    """Pin the adapter of a recipe whose source is pinned already; None where it names no repo as its adapter."""
+    recipe = recipe_from_file(path, elsewhere=True)
+    repo, before = recipe.spec.adapter, recipe.spec.adapter_revision
+    if repo is None or recipe.adapter_folder is not None:
+        return None
+    commit = before if is_commit(before) and not update else resolve(repo, None if update else before)
+    if commit is None or not pin(recipe, commit, adapter=True):
+        return Pinned(recipe.place, before, before, False, f"its adapter is already pinned to {before}")
+    return Pinned(recipe.place, before, commit, True, f"adapter: {before or 'the default branch'} → {commit}")
 
 
 def _pinned(recipe: Recipe, commit: str | None, *, named: bool) -> Pinned:

@@ -12,7 +12,7 @@ from mlx_publish.commands._repo_templates import render
 from mlx_publish.errors import BadInput, PublishError, Refused
 from mlx_publish.evidence.report import Finding
 from mlx_publish.github.running_kit import RunningKit
-from mlx_publish.hub.repo import resolve
+from mlx_publish.hub.repo import RepoFiles, pinned, resolve
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.recipes.address import Address, NotAModel, read_address
 from mlx_publish.recipes.patterns import REPO, is_commit
@@ -74,7 +74,9 @@ def propose(wish: Wish, kit: RunningKit, policy: Policy | None, recipes: Path = 
     """
     repo, revision = _repo_and_revision(wish)
     given = {key: text for key, text in wish.given.items() if key not in ("source", "revision") and text}
-    glance = Glance(repo, revision if is_commit(revision) else resolve(repo, revision or None))
+    adapter = _adapter_of(given)
+    given |= {"adapter_revision": adapter.commit} if adapter else {}
+    glance = Glance(repo, revision if is_commit(revision) else resolve(repo, revision or None), adapter)
     modality = glance.senses()
     if modality:
         given = {"modality": "text"} | given
@@ -103,6 +105,12 @@ def _repo_and_revision(wish: Wish) -> tuple[str, str]:
     if not re.fullmatch(REPO, address.repo):
         raise BadInput(f"'{one_line(asked, 100)}' is not a model on the Hub", place="REPO", remedy=remedy)
     return address.repo, wish.given.get("revision") or address.revision
+
+
+def _adapter_of(given: Mapping[str, str]) -> RepoFiles | None:
+    """Return the adapter that is asked for, where it is a repo; a folder is judged by inspect."""
+    named = given.get("adapter", "")
+    return RepoFiles(named, pinned(named, given.get("adapter_revision"))) if re.fullmatch(REPO, named) else None
 
 
 def _names_variants(given: Mapping[str, str]) -> bool:

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rebuild", action="store_true", help="convert the source again and compare byte by byte")
     parser.add_argument("--source", metavar="DIR", default="", help="folder of the source, if it was one")
+    parser.add_argument("--adapter", metavar="DIR", default="", help="folder of the adapter, if it was one")
     parser.add_argument("--calibration", metavar="FILE", default="", help="calibration text, if it was a file")
     parser.add_argument("--work", type=Path, metavar="DIR", help="work folder of --rebuild, which is then kept")
     for name, (kind, metavar, text) in _SIGNERS.items():
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         options.place,
         console,
         again=again,
-        given=Given(options.source, options.calibration),
+        given=Given(options.source, options.calibration, options.adapter),
         work=options.work,
         as_json=options.json,
         by=_signers(options),

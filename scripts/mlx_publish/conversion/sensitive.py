@@ -30,7 +30,7 @@ def measured(context: Context, variant: Variant, prepared: Prepared) -> Sensitiv
     name = f"sensitivities-{dtype}" if dtype else "sensitivities"
     proxy = not source_fits(context)
     inputs = {
-        "source": source_of(context).identity,
+        **source_of(context).named,
         "calibration": calibration_inputs(context),
         "rungs": [list(rung) for rung in RUNGS],
         "dtype": dtype,

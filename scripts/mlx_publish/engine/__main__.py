@@ -35,6 +35,7 @@ OPERATIONS = {
     "device": ("device", "device"),
     "sensitivity": ("sensitivity", "sensitivity"),
     "twin": ("twin", "twin"),
+    "adapter": ("adapter_fit", "adapter"),
     "differences": ("differences", "differences"),
     "drafter": ("drafter", "drafter"),
 }
@@ -44,7 +45,9 @@ _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
-_ON_THE_CPU = frozenset({"tokenizer", "chat", "device", "convert", "logits", "twin", "differences", "gains", "drafter"})
+_ON_THE_CPU = frozenset(
+    {"tokenizer", "chat", "device", "convert", "logits", "twin", "differences", "gains", "drafter", "adapter"}
+)
 """Operations that begin without a GPU; a conversion checks it before the source is asked."""
 
 

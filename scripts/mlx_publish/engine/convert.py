@@ -28,6 +28,7 @@ from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 from mlx_publish.engine.accounting import account
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.casting import cast_as_stored
+from mlx_publish.engine.derived import packed_of
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.learning import learned, learns
@@ -189,7 +190,7 @@ def _convert(
         outputs = [_output(built, variant, parameters) for variant in variants if not learns(variant)]
         for output in outputs:
             stack.enter_context(output.writer)
-        if built.files.derived:
+        if any(map(packed_of, built.files.derived.values())):
             progress("reading its quantized weights twice")
             ways_of_all = [way for output in outputs for way in output.ways.values()]
             conversion = replace(conversion, packed=prove(built.files.derived, built.files, ways_of_all))

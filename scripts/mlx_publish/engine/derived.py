@@ -14,6 +14,7 @@ import numpy as np
 
 from mlx_publish.engine.rows import INTEGERS, Bits, count
 from mlx_publish.engine.tensor_files import TensorFiles
+from mlx_publish.model.packed_weight import PackedWeight
 
 
 class Derived(Protocol):
@@ -40,6 +41,12 @@ class Derived(Protocol):
 
     def array(self, arrays: Mapping[str, mx.array]) -> mx.array:
         """Return it whole as MLX computes it, lazily: of the same bits. `arrays` are those of `takes`, by name."""
+
+
+def packed_of(tensor: Derived) -> Derived | None:
+    """Return the reader of the quantized weight that a tensor is, also below an adapter; None if it is none."""
+    below = getattr(tensor, "base", None) or tensor
+    return below if isinstance(getattr(below, "weight", None), PackedWeight) else None
 
 
 @dataclass(frozen=True)

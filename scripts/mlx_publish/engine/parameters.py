@@ -11,6 +11,7 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from mlx_publish.engine import tensor_files
+from mlx_publish.engine.adapting import FusedRows
 from mlx_publish.engine.derived import DerivedRows
 from mlx_publish.engine.graph import Graph
 from mlx_publish.engine.rows import ComputedRows, StoredRows, origin
@@ -32,11 +33,20 @@ class Parameters:
         self._arrays: dict[str, mx.array] = dict(tree_flatten(source.model.parameters()))
         self.paths = list(self._arrays)
         self.bytes = sum(array.nbytes for array in self._arrays.values())
-        graph = Graph({f"source {name}": array for name, array in self._sources.items()} | self._named())
+        self._fused = source.adapted.of_parameters if source.adapted else {}
+        """Parameters that an adapter changes as the class makes them: their rows are computed of those before."""
+        before = source.adapted.before if source.adapted else {}
+        graph = Graph(
+            {f"source {name}": array for name, array in self._sources.items()}
+            | self._named()
+            | {f"before {path}": array for path, array in before.items()}
+        )
         names = {graph.key(array): name for name, array in self._sources.items()}
         # Names alone: a graph holds its arrays, and what was computed of one would stay in memory with it.
         self._loaded = {name for key, name in names.items() if graph.made_by(key).name == "Load"}
-        origins = {path: origin(graph, array, names, self._sources) for path, array in self._arrays.items()}
+        origins = {
+            path: origin(graph, before.get(path, array), names, self._sources) for path, array in self._arrays.items()
+        }
         self._stored = {path: of for path, of in origins.items() if of is not None and self._has_rows(of)}
         """Names of the tensors whose rows, one behind the other, are those of a parameter."""
         self._leaves = {
@@ -63,11 +73,12 @@ class Parameters:
         """Return the parameters that are not forgotten yet, lazily, by their paths."""
         return self._arrays
 
-    def rows(self, path: str) -> StoredRows | DerivedRows | ComputedRows:
+    def rows(self, path: str) -> StoredRows | DerivedRows | FusedRows | ComputedRows:
         """Return a parameter as rows. `Refused` if a file that it is computed of cannot be read."""
         array = self._arrays[path]
         if names := self._stored.get(path):
-            return self._rows_of(names, tuple(array.shape), array.dtype)
+            rows = self._rows_of(names, tuple(array.shape), array.dtype)
+            return FusedRows(self._fused[path], rows) if path in self._fused else rows
         self.read([path])
         array = self._arrays[path]
         mx.eval(array)

@@ -19,7 +19,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.engine.derived import Derived
+from mlx_publish.engine.derived import Derived, packed_of
 from mlx_publish.engine.making import Way, cores, cpu_stream
 from mlx_publish.engine.plain_reading import FORMS, Exact, Stored
 from mlx_publish.engine.plain_reading_integers import INTEGER_FORMS
@@ -100,8 +100,9 @@ def _reading(tensor: Derived) -> Iterator[None]:
 
 
 def packed_weights(derived: Mapping[str, Derived]) -> list[tuple[Derived, PackedWeight]]:
-    """Return the derived tensors that are read of packed weights."""
-    return [(tensor, weight) for tensor in derived.values() if (weight := _weight(tensor)) is not None]
+    """Return what is read of packed weights: the derived tensors, or those below them that an adapter changes."""
+    packed = {tensor.name: tensor for tensor in map(packed_of, derived.values()) if tensor is not None}
+    return [(tensor, weight) for tensor in packed.values() if (weight := _weight(tensor)) is not None]
 
 
 def _weight(tensor: Derived) -> PackedWeight | None:

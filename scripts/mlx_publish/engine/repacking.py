@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import mlx.core as mx
 
-from mlx_publish.engine.derived import Derived
+from mlx_publish.engine.derived import Derived, packed_of
 from mlx_publish.engine.making import Way
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.repacked import Repack, RepackedRows
@@ -37,6 +37,9 @@ FORMS: Mapping[str, Asked] = {
 }
 
 
+_CHANGED = "an adapter changes it"
+
+
 def repack_of(weight: PackedWeight, packing: Precision, dtype: mx.Dtype, files: TensorFiles) -> Repack | str:
     """Return how a weight is repacked, or why it cannot be."""
     reason = why_not(weight, *packing)
@@ -52,7 +55,7 @@ def repacked_rows(
     repacks: list[Repack] = []
     for tensor in tensors:
         weight = getattr(tensor, "weight", None)
-        made = repack_of(weight, packing, dtype, files) if isinstance(weight, PackedWeight) else "it is computed"
+        made = repack_of(weight, packing, dtype, files) if isinstance(weight, PackedWeight) else _CHANGED
         if isinstance(made, str):
             return made
         repacks.append(made)
@@ -67,7 +70,7 @@ def by_repacking(made: Mapping[str, Way], parameters: Parameters) -> tuple[dict[
     ways, reasons, total = dict(made), Counter[str](), 0
     for path, way in made.items():
         rows = parameters.derived(path) if way.packing else None
-        if rows is None or way.packing is None:
+        if rows is None or way.packing is None or not any(map(packed_of, rows.tensors)):
             continue
         total += len(rows.tensors)
         repack = repacked_rows(rows.tensors, rows.shape, way.packing, way.dtype, rows.files)

@@ -15,6 +15,7 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
+from mlx_publish.engine.adapted_source import AdaptedSource
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
@@ -111,10 +112,14 @@ class SourceModel:
     """Set where the source's names begin otherwise than the class reads them."""
     idle: frozenset[str] = frozenset()
     """Biases of zeros, for which the class has no place: AutoGPTQ wrote one for each layer."""
+    adapted: AdaptedSource | None = None
+    """Set where the source is a base with an adapter."""
 
     def release(self) -> None:
         """Let the source's arrays go; afterwards it can be neither built nor accounted for."""
         self.arrays.clear()  # the class of the built model holds this very dict
+        if self.adapted:
+            self.adapted.before.clear()
 
 
 class Stub(Protocol):
@@ -194,6 +199,7 @@ class _Loading:
     arrays: Weights = field(default_factory=dict)
     files: TensorFiles | None = None
     packing: Packing | None = None
+    adapted: AdaptedSource | None = None
     fresh: Callable[[], nn.Module] | None = None
     """A model of the class on its own random weights."""
     config: dict[str, Any] = field(default_factory=dict)
@@ -204,6 +210,9 @@ class _Loading:
         self.files, self.packing = self.stub.files if self.stub else TensorFiles(folder), packing_beside(folder)
         if self.packing:
             self.files.derived.update(derived_of(self.packing))
+        if (adapted := AdaptedSource.beside(folder)) is not None:
+            self.adapted = adapted
+            self.files.derived.update(adapted.derived_of(self.files.derived))
         with going_on():
             model, config = self._loaded(folder)
             # The class says how it would compute a token; lazily, so that no weight is read. What it raises for a
@@ -224,7 +233,7 @@ class _Loading:
         def sanitized(arrays: Weights) -> Weights:
             return self._sanitized(self._fresh(), arrays)
 
-        parts = self.files, self.arrays, self.renaming, self.idle
+        parts = self.files, self.arrays, self.renaming, self.idle, self.adapted
         return SourceModel(model, config, self.record, build, sanitized, *parts)
 
     def _loaded(self, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -245,11 +254,11 @@ class _Loading:
 
     def plain(self, weights: Weights) -> Weights:
         """Return the tensors of the files with plain weights in place of what stands for them."""
-        if not self.packing or not self.files:
-            return weights
-        wanted = {name for name, _ in tree_flatten(self._fresh().parameters())}
-        self.idle = frozenset(idle_biases(self.packing, weights, wanted, unread=self.stub is not None))
-        return unpacked(self.packing, self.files.derived, weights)
+        if self.packing:
+            wanted = {name for name, _ in tree_flatten(self._fresh().parameters())}
+            self.idle = frozenset(idle_biases(self.packing, weights, wanted, unread=self.stub is not None))
+            weights = unpacked(self.packing, derived_of(self.packing), weights)
+        return self.adapted.fused(weights) if self.adapted else weights
 
     def _fresh(self) -> nn.Module:
         if self.fresh is None:
@@ -267,7 +276,8 @@ class _Loading:
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
         wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}
-        return late(made, wanted, ModelConfig(self.config))
+        made = late(made, wanted, ModelConfig(self.config))
+        return self.adapted.made(made, model) if self.adapted else made
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
         if self.stub:  # the arrays are loaded by now, and all that follows is the class's

@@ -30,14 +30,14 @@ _PART = 4 << 20
 class TensorFiles:
     """The weight files of a folder that mlx-lm reads, each opened at its first read and closed with this object."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read the headers; a file that has none is left to MLX, which says why."""
+    def __init__(self, folder: Path, names: str = "model*.safetensors") -> None:
+        """Read the headers of files with such names; a file that has none is left to MLX, which says why."""
         every: list[Placed] = []
-        for path in sorted(folder.glob("model*.safetensors")):
+        for path in sorted(folder.glob(names)):
             with contextlib.suppress(Refused):
                 every += placed(path.name, path)
-        names = Counter(tensor.info.name for tensor in every)
-        self.stored = {tensor.info.name: tensor for tensor in every if names[tensor.info.name] == 1}
+        times = Counter(tensor.info.name for tensor in every)
+        self.stored = {tensor.info.name: tensor for tensor in every if times[tensor.info.name] == 1}
         """By name; without names that several files have."""
         self.derived: dict[str, Derived] = {}
         """By name, the tensors that are computed of others, as the class of a model never sees what stands for them."""

@@ -117,6 +117,19 @@ class SourceSpec(Open):
         return isinstance(theirs, Mapping) and all(theirs.get(key) == getattr(self, key) for key in keys)
 
 
+class AdapterSpec(Record):
+    """The adapter that was fused into the source: a repo at a commit, or a folder with the digest of its files."""
+
+    name: str
+    repo: RepoId | None
+    identity: Identity
+    kind: Literal["lora", "dora", "full"]
+    maker: Literal["peft", "mlx-lm"]
+    rank: Count | None
+    tensors: Count
+    licence: str | None
+
+
 class VariantSpec(Record):
     """The form of the variant."""
 
@@ -239,6 +252,7 @@ class Evidence(Record):
     destination: DestinationSpec
     templates: Annotated[dict[str, Sha256], SOME]
     source: SourceSpec
+    adapter: AdapterSpec | None = None
     variant: VariantSpec
     licence: LicenceSpec
     language: Annotated[list[str], SOME]
@@ -263,6 +277,11 @@ class Evidence(Record):
     def measured(self) -> Mapping[str, SmokeSpec | FidelitySpec | SpeedSpec | None]:
         """Measurements by the stage that makes them; None if it was not run, or not on these bytes."""
         return {"smoke": self.smoke, "fidelity": self.fidelity, "benchmark": self.benchmark}
+
+    @property
+    def licence_of_adapter(self) -> str | None:
+        """The licence that the card of a fused adapter states."""
+        return self.adapter.licence if self.adapter else None
 
     @classmethod
     def of(cls, data: object) -> Evidence:

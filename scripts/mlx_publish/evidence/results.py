@@ -94,6 +94,26 @@ class SourceCard:
 
 
 @dataclass(frozen=True)
+class AdapterName:
+    """An adapter that is fused into the source."""
+
+    name: str
+    repo: str | None
+    """None for a folder."""
+    identity: str
+    """Commit, or digest of the files that are taken of the folder."""
+    kind: str
+    """`lora`, `dora`, or `full` for whole parameters."""
+    maker: str
+    """`peft` or `mlx-lm`."""
+    rank: int | None
+    """The highest; None for whole parameters."""
+    tensors: int
+    licence: str | None
+    """That its card states."""
+
+
+@dataclass(frozen=True)
 class Inspected:
     """What `inspect` reports of a source that is not refused."""
 
@@ -107,6 +127,8 @@ class Inspected:
     estimated_bytes: int
     taken: Mapping[str, bool]
     """For the destination and known community names: whether the repo exists already."""
+    adapter: AdapterName | None = field(default=None, metadata=LEFT_OUT)
+    """What is fused into the source."""
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ def survey(recipes: Path, cards: Path) -> Survey:
             continue
         if why := _not_pinned(recipe, path):
             skipped.append(Skipped(name, why))
-        elif row := _source(name, recipe.spec.source, str(recipe.spec.revision)):
-            moved.append(row)
+        elif rows := list(filter(None, (_source(name, *pinned) for pinned in _pinned(recipe)))):
+            moved += rows
         else:
             at_head.append(name)
         used = list(_tools_of(recipe, cards))
@@ -125,6 +125,13 @@ def survey(recipes: Path, cards: Path) -> Survey:
             remedy=f"Pin a recipe: mlx-publish pin {recipes / '<name>.yaml'}",
         )
     return Survey(len(known), tuple(at_head), tuple(moved), tuple(skipped), converters)
+
+
+def _pinned(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield repo and commit of the source, and of an adapter that is pinned, too."""
+    yield recipe.spec.source, str(recipe.spec.revision)
+    if recipe.spec.adapter and is_commit(recipe.spec.adapter_revision):
+        yield recipe.spec.adapter, str(recipe.spec.adapter_revision)
 
 
 def _not_pinned(recipe: Recipe, path: Path) -> str:

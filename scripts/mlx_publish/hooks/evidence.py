@@ -107,6 +107,11 @@ def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Cl
     yield "source.base_model", source.base_model, recipe.base_model
     for key, wanted in (variant.form.plain() | {"options": dict(variant.form.options)}).items():
         yield f"variant.{key}", getattr(form, key), wanted
+    adapter, spec = evidence.adapter, recipe.spec
+    fused = None if recipe.adapter_folder else spec.adapter
+    yield "adapter.repo", adapter.repo if adapter else None, fused
+    if fused and len(spec.adapter_revision or "") == 40:
+        yield "adapter.identity", adapter.identity if adapter else None, spec.adapter_revision
     pinned = recipe.spec.revision or ""
     if len(pinned) == 40 and not recipe.source_folder:
         yield "source.identity", source.identity, pinned

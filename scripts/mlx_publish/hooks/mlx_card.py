@@ -34,7 +34,7 @@ def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterato
     for key, value, wanted in _claims(evidence, recipe):
         if value != wanted:
             yield file.fault(key, f"says {shown(repr(value))}, but {recipe.place} gives {shown(repr(wanted))}")
-    if policy and (forbidden := judge_licence(evidence.licence.id, policy)):
+    if policy and (forbidden := judge_licence(evidence.licence.id, policy, evidence.licence_of_adapter)):
         place = in_file(file.path, file.line_of("licence.id"))
         yield Fault(forbidden[0], place, "licence.id", forbidden[1])
     faults = [

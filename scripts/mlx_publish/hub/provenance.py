@@ -39,6 +39,14 @@ def write_provenance(folder: Path, evidence: Evidence, files: Iterable[FileDiges
     write_atomically(folder / SUMS, "".join(f"{file.sha256}  {file.path}\n" for file in subjects))
 
 
+def _adapter(evidence: Evidence) -> list[dict[str, object]]:
+    if (adapter := evidence.adapter) is None:
+        return []
+    if adapter.repo is None:
+        return [{"name": adapter.name, "digest": {"mlx-publish-listing": adapter.identity}}]
+    return [{"uri": f"{_HUB}/{adapter.repo}", "digest": {"gitCommit": adapter.identity}, "name": adapter.name}]
+
+
 def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, object]:
     source, versions = evidence.source, {**evidence.tools, "mlx-publish": mlx_publish.__version__}
     origin: dict[str, object] = {"name": source.name, "digest": {"mlx-publish-listing": source.identity}}
@@ -58,7 +66,7 @@ def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, object]:
             "buildType": BUILD_TYPE,
             "externalParameters": wanted,
             "internalParameters": {},
-            "resolvedDependencies": [origin, *packages],
+            "resolvedDependencies": [origin, *_adapter(evidence), *packages],
         },
         "runDetails": {
             "builder": {"id": builder or BY_HAND, "version": {"mlx-publish": mlx_publish.__version__}},

@@ -61,3 +61,16 @@ def parse_card(text: str) -> SourceCard:
     if not isinstance(data, Mapping):
         return SourceCard(problem="the front matter of the source's README.md is not a mapping")
     return SourceCard(data)
+
+
+PERMISSIVE = frozenset(
+    ("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "zlib", "unlicense", "cc0-1.0", "bsl-1.0")
+)
+"""Licences that another one may stand beside: its terms are the stricter ones."""
+
+
+def stricter(base: SourceCard, adapter: SourceCard) -> SourceCard:
+    """Return the card whose licence applies to a base with an adapter: the adapter's where the base's is permissive."""
+    one, other = base.text("license"), adapter.text("license")
+    free = (one or "").lower() in PERMISSIVE and (other or "unknown").lower() not in {*PERMISSIVE, "unknown"}
+    return adapter if free else base

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from mlx_publish.chat.look import Look, look
-from mlx_publish.model.card import SourceCard, read_card
+from mlx_publish.model.adapted import Fusing
+from mlx_publish.model.card import SourceCard, read_card, stricter
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.draft import judge_kinds
-from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
+from mlx_publish.model.files import FileEntry, ModelFiles, read_json_file
 from mlx_publish.model.folder import Stray
+from mlx_publish.model.fused_files import PREFIX, FusedFiles, folders_of
 from mlx_publish.model.legal import Legal, read_legal
 from mlx_publish.model.packed import Packing, packing_of
 from mlx_publish.model.quantized import SIDE_FILES
@@ -48,21 +50,21 @@ class Metadata:
     @property
     def dead_links(self) -> tuple[str, ...]:
         """Return links to nothing among the files of a folder that a conversion would carry over."""
-        links = self.files.look.dead if isinstance(self.files, FolderFiles) else ()
+        links = [path for folder in folders_of(self.files) for path in folder.look.dead]
         wanted = carried_files(links, (path for path in links if path.endswith(".safetensors")))
         return tuple(path for path in links if path in wanted)
 
     @property
     def strays(self) -> tuple[Stray, ...]:
         """Return names in a folder that stand for something outside of it, or for no file."""
-        return self.files.look.strays if isinstance(self.files, FolderFiles) else ()
+        return tuple(stray for folder in folders_of(self.files) for stray in folder.look.strays)
 
     @property
     def hollow(self) -> tuple[str, ...]:
         """Return files that a conversion may take and of which the disk holds next to nothing."""
-        look = self.files.look if isinstance(self.files, FolderFiles) else None
-        large = (path for path in sorted(self.named) if not is_legal(path))  # those have a check of their own
-        return tuple(path for path in large if look.hollow(path)) if look else ()
+        large = [path for path in sorted(self.named) if not is_legal(path)]  # those have a check of their own
+        looks = [folder.look for folder in folders_of(self.files)]
+        return tuple(path for look in looks for path in large if path in look.places and look.hollow(path))
 
     @cached_property
     def named(self) -> frozenset[str]:
@@ -78,7 +80,8 @@ class Metadata:
     @cached_property
     def needed(self) -> frozenset[str]:
         """Return the files that are there and that conversion takes."""
-        return frozenset(carried_files(self.entries, self.weights) & self.entries.keys()) - self.not_texts
+        own = [f"{PREFIX}{path}" for path in self.files.own_paths] if isinstance(self.files, FusedFiles) else []
+        return frozenset({*carried_files(self.entries, self.weights), *own} & self.entries.keys()) - self.not_texts
 
     @property
     def not_texts(self) -> frozenset[str]:
@@ -94,6 +97,11 @@ class Metadata:
     def card(self) -> SourceCard:
         """Return the front matter of README.md."""
         return read_card(self.files)
+
+    @property
+    def licence_card(self) -> SourceCard:
+        """Return the card whose licence applies: with an adapter the one with the stricter terms."""
+        return stricter(self.card, self.files.card) if isinstance(self.files, FusedFiles) else self.card
 
     @cached_property
     def tokenizer(self) -> TokenizerInfo:
@@ -148,7 +156,7 @@ class Metadata:
     def headers(self) -> Mapping[str, tuple[TensorInfo, ...]]:
         """Return the tensors by weight file, of those files that are there."""
         paths = [path for path in self.weights if path in self.entries]
-        if isinstance(self.files, FolderFiles) or len(paths) < 2:
+        if folders_of(self.files) or len(paths) < 2:
             return {path: self.files.header(path) for path in paths}
         # Each is a request or two to the Hub, which the largest models have some hundred of.
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
@@ -173,7 +181,16 @@ class Metadata:
     @cached_property
     def tensors(self) -> tuple[TensorInfo, ...]:
         """Return the tensors as they are once they are read: a quantized weight is one tensor of plain numbers."""
-        return self.packing.tensors(self.stored_tensors) if self.packing else self.stored_tensors
+        read = self.packing.tensors(self.stored_tensors) if self.packing else self.stored_tensors
+        return self.fusing.tensors(read) if self.fusing else read
+
+    @property
+    def fusing(self) -> Fusing | None:
+        """Return what an adapter makes of this base; None where there is none.
+
+        Raises `Refused` naming the tensor of the adapter that has no place.
+        """
+        return self.files.fusing if isinstance(self.files, FusedFiles) else None
 
     @cached_property
     def language_tensors(self) -> tuple[TensorInfo, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlx_publish.model.packed import Packing
@@ -30,8 +30,10 @@ class Way:
     """Whether bits are not those of all modules, so that it shows in the conversion what is repacked."""
 
 
-def way_of(packing: Packing, variant: Variant) -> Way:
-    """Return the way of a variant. Which numbers allow it, as scales that are powers of two, the conversion sees."""
+def way_of(packing: Packing, variant: Variant, changed: Collection[str] = ()) -> Way:
+    """Return the way of a variant; `changed` are weights that an adapter changes.
+
+    Which numbers allow it, as scales that are powers of two, the conversion sees."""
     form, weights = variant.form, packing.weights
     learns = variant.quantized and variant.quantizer.learns and not variant.quantizer.portable
     if not form.quantized or learns:
@@ -39,7 +41,10 @@ def way_of(packing: Packing, variant: Variant) -> Way:
         return Way(len(weights), 0, {reason: len(weights)} if reason else {}, form.quantized, by_module=False)
     if form.bits is None or form.group_size is None:
         return Way(len(weights), 0, {}, quantizes=True, by_module=True)
-    reasons = Counter(why_not(weight, form.group_size, form.bits, form.mode or "affine") for weight in weights)
+    asked = form.group_size, form.bits, form.mode or "affine"
+    reasons = Counter(
+        "an adapter changes it" if weight.name in changed else why_not(weight, *asked) for weight in weights
+    )
     return Way(len(weights), reasons.pop("", 0), dict(reasons), quantizes=True, by_module=False)
 
 

@@ -64,8 +64,10 @@ def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
     tensors, spans = [], []
     for name, entry in header.items():
         if name == "__metadata__":
-            # The library that mlx-lm reads with takes texts by name, and nothing else.
-            if not isinstance(entry, Mapping) or not all(isinstance(value, str) for value in entry.values()):
+            # The library that mlx-lm reads with takes texts by name, and nothing else; MLX writes null for none.
+            if entry is not None and (
+                not isinstance(entry, Mapping) or not all(isinstance(value, str) for value in entry.values())
+            ):
                 raise ValueError("__metadata__ holds something else than texts by name")
         else:
             first, last = _sizes(name, entry["data_offsets"])

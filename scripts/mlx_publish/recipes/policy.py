@@ -166,13 +166,25 @@ def judge_source(recipe: Recipe, policy: Policy, files_bytes: int, licence: str 
         raise joined([_objection(recipe, "license", message, _allowed(policy, "licenses"))])
 
 
-def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None:
-    """Return message and remedy where the policy forbids a licence, whoever names it; None if it does not."""
-    if _licensed(licence, policy):
+def judge_adapter_licence(recipe: Recipe, policy: Policy, licences: Mapping[str, str]) -> None:
+    """Raise `BadInput` if the policy forbids a licence that the card of the base, or of the adapter, states."""
+    for whose, licence in licences.items():
+        if not _licensed(licence, policy):
+            message = f"the {whose}'s licence is {json.dumps(licence)[:100]}"
+            raise joined([_objection(recipe, "adapter", message, _allowed(policy, "licenses"))])
+
+
+def judge_licence(licence: str | None, policy: Policy, adapter: str | None = None) -> tuple[str, str] | None:
+    """Return message and remedy where the policy forbids a licence, whoever names it; None if it does not.
+
+    `adapter` is the licence of a fused adapter, where its card states one.
+    """
+    if _licensed(licence, policy) and (adapter is None or _licensed(adapter, policy)):
         return None
+    whose, of = ("the licence", licence) if not _licensed(licence, policy) else ("the adapter's licence", adapter)
     # It may be anybody's text.
-    named = json.dumps(licence)[:100] if licence is not None else "not known"
-    return f"the licence is {named}, which the policy does not allow", _allowed(policy, "licenses")
+    named = json.dumps(of)[:100] if of is not None else "not known"
+    return f"{whose} is {named}, which the policy does not allow", _allowed(policy, "licenses")
 
 
 def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Iterator[Fault]:
@@ -182,6 +194,12 @@ def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Itera
         if recipe.place and "revision" not in flags:
             remedy = f"{remedy} Run: mlx-publish pin {recipe.place}"
         yield _objection(recipe, "revision", _unpinned(asked.revision), remedy, flags)
+    repo = asked.adapter is not None and recipe.adapter_folder is None
+    if spec.pinned and repo and not is_commit(asked.adapter_revision):
+        remedy = f"Write the commit, 40 hex digits ({policy.named('pinned')} requires it)."
+        if recipe.place and "adapter_revision" not in flags:
+            remedy = f"{remedy} Run: mlx-publish pin {recipe.place}"
+        yield _objection(recipe, "adapter_revision", _unpinned(asked.adapter_revision), remedy, flags)
     if asked.license is not None and not _licensed(asked.license, policy):
         yield _objection(
             recipe, "license", f"the licence {asked.license} is not allowed", _allowed(policy, "licenses"), flags

@@ -78,10 +78,10 @@ def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = Fal
     folder = path.resolve().parent
     if to is not None:
         spec = spec.model_copy(update={"to": to})
-    source = _folder_of(spec.source, folder)
+    folders = _folder_of(spec.source, folder), _folder_of(spec.adapter, folder) if spec.adapter else None
     try:
         return _complete(
-            spec, spec.name or path.stem, source, (str(path), lines), Path.cwd() if to else folder, elsewhere
+            spec, spec.name or path.stem, folders, (str(path), lines), Path.cwd() if to else folder, elsewhere
         )
     except BadInput as error:
         if to is None or error.key != "to":
@@ -108,10 +108,15 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
 def recipe_from_data(data: Mapping[str, object]) -> Recipe:
     """Make a recipe from plain data; messages name its keys as flags."""
     spec = _validate(data, "", {})
-    source = expanded(spec.source)
-    folder = source.resolve() if is_folder(source) else _folder_of(spec.source, Path.cwd())
-    name = spec.name or (folder.name if folder else spec.source.rpartition("/")[2])
-    return _complete(spec, name, folder, ("", {}), Path.cwd())
+    source, adapter = _given(spec.source), _given(spec.adapter) if spec.adapter else None
+    name = spec.name or Recipe(spec, "", source, {}, adapter_folder=adapter).model_name
+    return _complete(spec, name, (source, adapter), ("", {}), Path.cwd())
+
+
+def _given(text: str) -> Path | None:
+    """Return the folder that a flag names, also without `./` where there is one; None if it names a repo."""
+    path = expanded(text)
+    return path.resolve() if is_folder(path) else _folder_of(text, Path.cwd())
 
 
 def _variants(flags: Mapping[str, str]) -> list[Any]:
@@ -146,8 +151,8 @@ def _validate(data: Mapping[str, object], place: str, lines: Mapping[str, int]) 
         spec = RecipeSpec.model_validate(data)
     except ValidationError as error:
         raise bad_input(error.errors(), place, lines, "docs/recipe.md", RecipeSpec) from None
-    for key in ("source", "to"):
-        if _CONTROL.search(getattr(spec, key)):
+    for key in ("source", "to", "adapter"):
+        if _CONTROL.search(getattr(spec, key) or ""):
             where = Place(place, lines.get(key, 1)) if place else Place(f"--{key}")
             message = f"{getattr(spec, key)[:100]!r} contains a control character"
             raise BadInput(message, place=where, key=key if place else "", remedy="Remove the control character.")
@@ -186,14 +191,16 @@ def is_file(path: Path) -> bool:
 def _complete(
     spec: RecipeSpec,
     name: str,
-    folder: Path | None,
+    folders: tuple[Path | None, Path | None],
     written: tuple[str, Mapping[str, int]],
     base: Path,
     elsewhere: bool = False,
 ) -> Recipe:
     place, lines = written
-    draft = Recipe(spec, name, folder, {}, place, lines)
-    _check_source(draft, elsewhere)
+    draft = Recipe(spec, name, folders[0], {}, place, lines, adapter_folder=folders[1])
+    _check_origin(draft, "source", "revision", folders[0], elsewhere)
+    if spec.adapter is not None:
+        _check_origin(draft, "adapter", "adapter_revision", folders[1], elsewhere)
     _check_names(draft)
     destinations = {item.label: _destination(draft, item, base) for item in spec.variants}
     shared = [str(dest) for dest, count in Counter(destinations.values()).items() if count > 1]
@@ -235,29 +242,31 @@ def _where(recipe: Recipe, key: str) -> Place:
     return recipe.place_of(key) or Place(f"--{key.rpartition('.')[2].replace('_', '-')}")
 
 
-def _check_source(recipe: Recipe, elsewhere: bool) -> None:
-    where = _where(recipe, "source")
-    if recipe.source_folder is None:
+def _check_origin(recipe: Recipe, key: str, revision: str, folder: Path | None, elsewhere: bool) -> None:
+    """Check the source, or the adapter: a repo or a `folder`, at a `revision` if it is a repo."""
+    where, named = _where(recipe, key), key if recipe.place else ""
+    if folder is None:
+        text = getattr(recipe.spec, key)
         try:
-            _REPO.validate_python(recipe.spec.source)
+            _REPO.validate_python(text)
         except ValidationError:
             raise BadInput(
-                f"'{recipe.spec.source}' is neither a repo (namespace/name) nor a folder (./path)",
+                f"'{text}' is neither a repo (namespace/name) nor a folder (./path)",
                 place=where,
-                key="source" if recipe.place else "",
+                key=named,
                 remedy="Use namespace/name for a repo on the Hub; start a folder with ./ or /.",
             ) from None
-    elif not elsewhere and not is_folder(recipe.source_folder):
+    elif not elsewhere and not is_folder(folder):
         raise BadInput(
-            f"the folder {recipe.source_folder} does not exist",
+            f"the folder {folder} does not exist",
             place=where,
-            key="source" if recipe.place else "",
+            key=named,
             remedy="Correct the path, or create the folder first.",
         )
-    elif recipe.spec.revision:
+    elif getattr(recipe.spec, revision):
         raise BadInput(
             "a folder has no revision",
-            place=_where(recipe, "revision"),
+            place=_where(recipe, revision),
             remedy="Remove revision; the folder's files are identified by their digests.",
         )
 
@@ -283,7 +292,7 @@ def _check_names(recipe: Recipe) -> None:
 def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     """Return where one variant goes, by the pattern."""
     place, key = _where(recipe, "to"), "to" if recipe.place else ""
-    values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
+    values: dict[str, object] = {"source": recipe.model_name, "variant": variant.label}
     if variant.quantized and (width := width_of(variant)):
         values["bits"] = width
     pattern = recipe.spec.to

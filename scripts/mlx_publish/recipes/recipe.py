@@ -80,6 +80,8 @@ class Recipe:
     """Line of each key, by its path as in `variants[0].bits`; empty for flags."""
     plans: Mapping[str, Path] = field(default_factory=dict, compare=False)
     """By the variant's label, the plan file that it follows."""
+    adapter_folder: Path | None = None
+    """The adapter where it is a folder; None if it is a repo, or if there is none."""
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -90,6 +92,13 @@ class Recipe:
     def source_name(self) -> str:
         """The last part of the source: `SmolLM2-135M-Instruct`."""
         return self.source_folder.name if self.source_folder else self.spec.source.rpartition("/")[2]
+
+    @property
+    def model_name(self) -> str:
+        """Name of what is converted: the adapter's where one is fused, else the source's."""
+        if self.spec.adapter is None:
+            return self.source_name
+        return self.adapter_folder.name if self.adapter_folder else self.spec.adapter.rpartition("/")[2]
 
     @property
     def base_model(self) -> str | None:

@@ -84,6 +84,17 @@ class RecipeSpec(Strict):
         ),
     ] = Field(None, min_length=1, pattern=patterns.REVISION)
     """Commit (40 hex digits, recommended), tag or branch of the source."""
+    adapter: Annotated[
+        str | None,
+        BeforeValidator(_of_the_hub),
+        Flag("REPO_OR_DIR", "Adapter (LoRA or DoRA) to fuse into the source: namespace/name on the Hub, or a folder"),
+    ] = Field(None, min_length=1, max_length=1000)
+    """Adapter to fuse into the source, which is its base: LoRA or DoRA of PEFT or mlx-lm, as `namespace/name` on the
+    Hub or as a folder, written as `./path`. `{source}` then stands for the adapter's name."""
+    adapter_revision: Annotated[str | None, Flag("SHA", "Commit, tag or branch of the adapter")] = Field(
+        None, min_length=1, pattern=patterns.REVISION
+    )
+    """Commit (40 hex digits, recommended), tag or branch of the adapter."""
     base_model: Annotated[ModelId | None, Flag("REPO", "Base model that the card names (default: the source repo)")] = (
         None
     )
@@ -244,6 +255,12 @@ class RecipeSpec(Strict):
             reason = f"the address contains the revision {address.revision[:100]}, but 'revision' is different"
             raise wrong_key("source", reason)
         return data
+
+    @model_validator(mode="after")
+    def _adapter_is_whole(self) -> RecipeSpec:
+        if self.adapter_revision and not self.adapter:
+            raise wrong_key("adapter_revision", "there is no 'adapter' that it is a revision of")
+        return self
 
     @model_validator(mode="after")
     def _license_is_whole(self) -> RecipeSpec:

@@ -19,6 +19,7 @@ from mlx_publish.text.yaml_edit import with_value
 _BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 _NUMBER = re.compile(r"\d+(?:e\d+)?")
 """A commit that YAML would read as a number."""
+_AFTER = {"revision": "source", "adapter_revision": "adapter"}
 _HEAD = "# Made from what was asked for; from now on it is changed here.\n"
 
 
@@ -71,32 +72,37 @@ def _quoted(value: object) -> str:
     return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def pin(recipe: Recipe, commit: str) -> bool:
-    """Write a commit into a recipe's file as its revision, and leave all else; tells whether it changed."""
-    if recipe.spec.revision == commit or recipe.source_folder is not None:
+def pin(recipe: Recipe, commit: str, *, adapter: bool = False) -> bool:
+    """Write a commit into a recipe's file as its revision, or its adapter's, and leave all else; tells if it changed.
+
+    `recipe` is as the file has it now.
+    """
+    key = "adapter_revision" if adapter else "revision"
+    folder = recipe.adapter_folder if adapter else recipe.source_folder
+    if getattr(recipe.spec, key) == commit or folder is not None:
         return False
     path = Path(recipe.place).resolve()  # a link stays a link
-    text = _pinned(path.read_bytes().decode("utf-8"), recipe, commit)
+    text = _pinned(path.read_bytes().decode("utf-8"), recipe, commit, key)
     if text is None:
         raise BadInput(
             "the commit cannot be written into this recipe",
-            place=recipe.place_of("source"),
-            key="revision",
-            remedy=f"Add it yourself: revision: {commit}",
+            place=recipe.place_of("adapter" if adapter else "source"),
+            key=key,
+            remedy=f"Add it yourself: {key}: {commit}",
         )
     write_atomically(path, text)
     return True
 
 
-def _pinned(text: str, recipe: Recipe, commit: str) -> str | None:
+def _pinned(text: str, recipe: Recipe, commit: str, key: str) -> str | None:
     """Return the text of a recipe with a commit; None where it would say anything else than before."""
     value = f"'{commit}'" if _NUMBER.fullmatch(commit) else commit
     with TemporaryFolder("recipe-") as folder:
         aside = Path(folder, Path(recipe.place).name)
         try:
-            changed = with_value(text, "revision", value, after="source")
+            changed = with_value(text, key, value, after=_AFTER[key])
             aside.write_bytes(changed.encode())
             spec = recipe_from_file(aside, elsewhere=True).spec
         except (BadInput, YAMLError, KeyError):
             return None
-    return changed if spec == recipe.spec.model_copy(update={"revision": commit}) else None
+    return changed if spec == recipe.spec.model_copy(update={key: commit}) else None

@@ -50,6 +50,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         "templates": templates_of(context.recipe),
         "source": {key: value for key, value in to_json(inspected.source).items() if key != "files"}
         | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.card.pipeline_tag},
+        **({"adapter": to_json(inspected.adapter)} if inspected.adapter else {}),
         "variant": {"label": variant.label, **variant.form.plain()},
         "licence": to_json(inspected.licence),
         "language": inspected.card.language,

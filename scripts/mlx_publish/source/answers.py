@@ -107,7 +107,7 @@ class SourceAnswers:
 
     def _kept(self) -> Kept[Answers]:
         made_by = {"tools": versions(*converter(self.context).packages), "mlx-publish": __version__}
-        asked = {"source": source_of(self.context).identity, "asked": to_json(self.questions())}
+        asked = {**source_of(self.context).named, "asked": to_json(self.questions())}
         return Kept(self.context.work.source / "answers.json", Answers, {**asked, **made_by})
 
 

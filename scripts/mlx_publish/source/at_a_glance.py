@@ -15,6 +15,7 @@ from mlx_publish.converters import converter_for
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.report import Finding
 from mlx_publish.hub.repo import RepoFiles, exists
+from mlx_publish.model.fused_files import FusedFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.recipes.recipe import Recipe, Variant
@@ -29,11 +30,14 @@ class Glance:
 
     repo: str
     commit: str
+    adapter: RepoFiles | None = None
+    """The adapter that is to be fused into it."""
 
     @cached_property
     def metadata(self) -> Metadata:
         """The source's small files and the headers of its weights."""
-        return Metadata(RepoFiles(self.repo, self.commit))
+        base = RepoFiles(self.repo, self.commit)
+        return Metadata(FusedFiles(base, self.adapter) if self.adapter else base)
 
     @property
     def parameters(self) -> int:
@@ -55,7 +59,7 @@ class Glance:
 
     def licence(self, recipe: Recipe) -> Licence:
         """Return the licence of the recipe, else that of the source's card."""
-        return licence_of(recipe, self.metadata.card)
+        return licence_of(recipe, self.metadata.licence_card)
 
     def judge(self, recipe: Recipe, variants: Sequence[Variant]) -> dict[str, tuple[Finding, ...]]:
         """Return the findings for each variant, by its label. Whether the architecture is proven is not among them."""

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from mlx_publish.context import Context
 from mlx_publish.evidence.records import to_json
+from mlx_publish.model.adapted import ADAPTED_FILE, FACTORS_FILE
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.draft import Change
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
+from mlx_publish.model.fused_files import PREFIX, FusedFiles
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.packed import PACKED_FILE, Packing, packing_of, without_block
 from mlx_publish.model.quantized import SIDE_FILES
@@ -51,12 +53,14 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool =
     source = origin.lay_out(paths, aside / "source", beside=beside)
     files = FolderFiles(source)
     config = read_json_file(files, "config.json") or {}
-    weights = tuple(path for path in paths if path.endswith(".safetensors"))
+    weights = tuple(path for path in paths if path.endswith(".safetensors") and not path.startswith(PREFIX))
     headers = {path: read_header(source / path) for path in weights}
     stored = tuple(itertools.chain.from_iterable(headers.values()))
     packing = _packing(files, config, stored)
     normal, changes = normalise_config(without_block(config) if packing else config)
     tensors = packing.tensors(stored) if packing else stored
+    fused = origin.files if isinstance(origin.files, FusedFiles) else None
+    tensors = fused.fusing.tensors(tensors) if fused else tensors
     travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
     links, side = aside / "links", aside / "side"
     prepared = Prepared(source, links, side, weights, travelling, config, tuple(changes), packing, tensors)
@@ -65,12 +69,15 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool =
         (folder / "config.json").write_text(json_text(normal), encoding="utf-8")
     if packing:
         (links / PACKED_FILE).write_text(json_text(to_json(packing)), encoding="utf-8")
+    if fused:
+        (links / ADAPTED_FILE).write_text(json_text(to_json(fused.fusing)), encoding="utf-8")
+        place(links / FACTORS_FILE, source / f"{PREFIX}{fused.config.weights}", link=True)
     for path in paths:
         # mlx-lm reads every model*.safetensors that it sees, and takes ends from a generation_config.json that may
         # be broken; it sees the chosen weights, and the ends are joined afterwards.
         if is_odd(headers.get(path, ())):
             copy_as_bytes(source / path, prepared.links / path)
-        elif path.endswith(".safetensors") or path == INDEX or is_tokenizer(path):
+        elif path in weights or path == INDEX or is_tokenizer(path):
             place(prepared.links / path, source / path, link=True)
     for path in travelling:
         place(prepared.side / path, source / path, link=False)

@@ -81,6 +81,6 @@ class SourceLogits:
     def _kept(self) -> Kept[SourceRead]:
         # One that somebody cleared in part is computed again.
         sizes = {path.name: path.stat().st_size for path in self.store.glob("*")}
-        of = {"source": source_of(self.context).identity, "model": self.model, "files": sizes}
+        of = {**source_of(self.context).named, "model": self.model, "files": sizes}
         inputs = {**of, "asked": self.asked(), "tools": versions(*converter(self.context).packages)}
         return Kept(self.store.with_suffix(".json"), SourceRead, inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,11 @@ from mlx_publish.errors import Interrupted, PublishError, Refused
 from mlx_publish.hub.fetch import Fetched, fetch
 from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
+from mlx_publish.model.fused_files import FusedFiles, folders_of
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.names import shown
 from mlx_publish.recipes.patterns import is_commit
-from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.source.identity import FolderIdentity
 
 WEIGHTS = ".safetensors"
@@ -34,6 +35,16 @@ class Source:
     _fetched: list[Fetched] = field(default_factory=list)
 
     @property
+    def adapter(self) -> str | None:
+        """The commit of the adapter, or the digest of its files where it is a folder; None without one."""
+        return self.files.identity if isinstance(self.files, FusedFiles) else None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What identifies all bytes that are read, for reports and for what is kept."""
+        return {"source": self.identity, **({"adapter": self.adapter} if self.adapter else {})}
+
+    @property
     def identity(self) -> str:
         """The commit, or the digest of a folder, which may take a while.
 
@@ -46,29 +57,44 @@ class Source:
         """Return whether the identity is still being found. The first look begins to find it."""
         return not isinstance(self.own, str) and self.own.pending
 
-    def lay_out(self, paths: Iterable[str], folder: Path, *, beside: bool = False) -> Path:
+    def lay_out(self, paths: Collection[str], folder: Path, *, beside: bool = False) -> Path:
         """Make `folder` with `paths` of the source and nothing else, downloaded where it is a repo.
 
         Whatever reads the source reads this: weights are links to where they lie, all else is copied. With `beside`
         the digests of a repo's weights are compared while they are in use: `unchanged` says whether they are right.
         """
         folder.mkdir()
-        if isinstance(self.files, RepoFiles):
-            entries = [self.files.entries[path] for path in paths]
-            files, context = self.files, self.context
-            fetched = fetch(files.repo, files.commit, entries, context.work, context.console.progress)
-            context.ending.callback(fetched.end)
-            self._fetched.append(fetched)
-        for path in paths:
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(self.files, RepoFiles):
-                place(target, (fetched.folder / path).resolve(), link=path.endswith(WEIGHTS))
-            else:
-                _take(self.files, path, target)
+        for files, wanted in self._by_files(paths):
+            self._lay_out(files, wanted, folder)
+        if isinstance(self.files, FusedFiles) and self.files.patched and "config.json" in paths:
+            (folder / "config.json").write_bytes(self.files.patched)
         if not beside:
             self.unchanged(())
         return folder
+
+    def _by_files(self, paths: Iterable[str]) -> Iterator[tuple[ModelFiles, Mapping[str, str]]]:
+        """Yield where paths come from, a base and its adapter for themselves: by path, the path there."""
+        if not isinstance(fused := self.files, FusedFiles):
+            yield self.files, {path: path for path in paths}
+            return
+        for files in (fused.base, fused.adapter):
+            here = {path: fused.origins[path] for path in paths if path in fused.origins}
+            if wanted := {path: of for path, (owner, of) in here.items() if owner is files}:
+                yield files, wanted
+
+    def _lay_out(self, files: ModelFiles, wanted: Mapping[str, str], folder: Path) -> None:
+        if isinstance(files, RepoFiles):
+            entries, context = [files.entries[of] for of in wanted.values()], self.context
+            fetched = fetch(files.repo, files.commit, entries, context.work, context.console.progress)
+            context.ending.callback(fetched.end)
+            self._fetched.append(fetched)
+        for path, of in wanted.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(files, RepoFiles):
+                place(target, (fetched.folder / of).resolve(), link=path.endswith(WEIGHTS))
+            else:
+                _take(files, of, target)
 
     @contextmanager
     def compared(self, paths: Iterable[str]) -> Iterator[None]:
@@ -88,8 +114,10 @@ class Source:
         `Refused` if a file of a folder is not the one any more that was looked at, `SurroundingsError` if a download
         differs from the Hub's digest.
         """
-        if isinstance(self.files, FolderFiles):
-            self.files.unchanged(paths)
+        folders = folders_of(self.files)
+        for files, wanted in self._by_files(paths) if folders else ():
+            if isinstance(files, FolderFiles):
+                files.unchanged(wanted.values())
         for fetched in self._fetched:
             fetched.verify()
         self._fetched.clear()
@@ -145,30 +173,64 @@ def converter(context: Context) -> Converter:
 
 def _resolve(context: Context) -> Source:
     recipe = context.recipe
+    base, own = _base(context)
+    if recipe.spec.adapter is None:
+        return Source(base, context, own)
+    adapter = FolderFiles(recipe.adapter_folder) if recipe.adapter_folder else _adapter_repo(context)
+    return Source(FusedFiles(base, adapter), context, own)
+
+
+def _base(context: Context) -> tuple[ModelFiles, str | FolderIdentity]:
+    recipe = context.recipe
     if recipe.source_folder:
         files = FolderFiles(recipe.source_folder)
-        return Source(files, context, FolderIdentity(context, files, lambda: metadata_of(context)))
+        return files, FolderIdentity(context, files, lambda: _alone(context, files))
     commit = (None if context.anew else _inspected(context)) or pinned(recipe.spec.source, recipe.spec.revision)
-    return Source(RepoFiles(recipe.spec.source, commit), context, commit)
+    return RepoFiles(recipe.spec.source, commit), commit
 
 
-def commit_words(recipe: Recipe, commit: str) -> str:
-    """Return which commit a branch or tag stands for, and the command that pins the recipe to it."""
-    named = recipe.spec.revision or "the default branch"
-    how = f"mlx-publish pin {recipe.place}" if recipe.place else f"add --revision {commit}"
-    return f"{named} of {recipe.spec.source} is commit {commit}\nto pin it: {how}"
+def _alone(context: Context, files: ModelFiles) -> Metadata:
+    """Return what a base tells without its adapter."""
+    if context.recipe.spec.adapter is None:
+        return metadata_of(context)
+    return context.once("metadata of the base", lambda: Metadata(files))
 
 
-def _inspected(context: Context) -> str | None:
+def _adapter_repo(context: Context) -> RepoFiles:
+    spec = context.recipe.spec
+    repo = spec.adapter or ""
+    commit = (None if context.anew else _inspected(context, "adapter")) or pinned(repo, spec.adapter_revision)
+    if not is_commit(spec.adapter_revision):
+        context.console.say(commit_words(context.recipe, commit, adapter=True))
+    return RepoFiles(repo, commit)
+
+
+def adapter_inputs(context: Context, variant: Variant) -> dict[str, object]:
+    """Return the commit or digest of the adapter that a report depends on, as `inspect` found it; none without one."""
+    found = context.report(variant, "inspect").inputs
+    return {"adapter": found["adapter"]} if "adapter" in found else {}
+
+
+def commit_words(recipe: Recipe, commit: str, *, adapter: bool = False) -> str:
+    """Return which commit a branch or tag of the source, or the adapter, is, and the command that pins the recipe."""
+    repo, revision = (recipe.spec.adapter if adapter else recipe.spec.source), recipe.spec.revision
+    named = (recipe.spec.adapter_revision if adapter else revision) or "the default branch"
+    flag = "--adapter-revision" if adapter else "--revision"
+    how = f"mlx-publish pin {recipe.place}" if recipe.place else f"add {flag} {commit}"
+    return f"{named} of {repo} is commit {commit}\nto pin it: {how}"
+
+
+def _inspected(context: Context, key: str = "source") -> str | None:
     """Return the commit of the last `inspect` of this source and revision; None where reports name none, or several.
 
-    A branch may move between two stages; what they say of one conversion has to be said of one commit.
+    With "adapter" it is the adapter's. A branch may move between two stages; what they say of one conversion has to be
+    said of one commit.
     """
-    asked = context.recipe.digest_of("source", "revision")
+    asked = context.recipe.digest_of(key, "revision" if key == "source" else "adapter_revision")
     reports = (context.work.report(variant.label, "inspect") for variant in context.recipe.variants)
     passed = [report.inputs for report in reports if report and report.verdict == "pass"]
     commits = {
-        str(inputs.get("source"))
+        str(inputs.get(key))
         for inputs in passed
         if isinstance(recipe := inputs.get("recipe"), Mapping) and asked.items() <= recipe.items()
     }

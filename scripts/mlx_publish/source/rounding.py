@@ -119,7 +119,7 @@ class Rounding:
 
     def _kept(self) -> Kept[RoundingCurve]:
         inputs = {
-            "source": source_of(self.context).identity,
+            **source_of(self.context).named,
             "asked": self.logits.asked(),
             "forms": to_json(plain_forms(self.dtype)),
             "tools": versions(*converter(self.context).packages),

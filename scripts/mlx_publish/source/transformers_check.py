@@ -42,9 +42,10 @@ def reference_inputs(context: Context) -> dict[str, object]:
 def reference_facts(context: Context) -> ReferenceFacts:
     """Compare, or say why that is not possible here; a comparison of the same inputs is kept."""
     torch = torch_of(context)
-    if reason := torch.reason or _too_large(context):
+    fused = "transformers has no fused form of the base and the adapter" if context.recipe.spec.adapter else ""
+    if reason := torch.reason or fused or _too_large(context):
         return ReferenceFacts(None, reason)
-    inputs = {"source": source_of(context).identity, **reference_inputs(context)}
+    inputs = {**source_of(context).named, **reference_inputs(context)}
     kept = Kept(context.work.source / "reference-check.json", ReferenceProof, inputs)
     if (known := kept.known()) is not None:
         return ReferenceFacts(known)

@@ -23,7 +23,7 @@ from mlx_publish.machine.packages import versions
 from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import prepare
-from mlx_publish.source.resolve import converter, metadata_of, source_of
+from mlx_publish.source.resolve import adapter_inputs, converter, metadata_of, source_of
 from mlx_publish.stages.repeated import edited_files
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import replace_folder
@@ -40,6 +40,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "tools": versions(*converter(context).packages),
         **plan_inputs(context, variant),
         **context.recipe.asked_heads,
+        **adapter_inputs(context, variant),
     }
 
 

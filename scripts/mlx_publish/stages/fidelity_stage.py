@@ -22,6 +22,7 @@ from mlx_publish.source.bounds import at_once, job_of, measured_inputs, rounded,
 from mlx_publish.source.gains import WIDEST, earned_by, learns, paired, positions_path, rounding_inputs
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.logits import SourceLogits, texts
+from mlx_publish.source.resolve import adapter_inputs
 from mlx_publish.source.transformers_check import reference_facts, reference_inputs
 from mlx_publish.stages.stage import Stage
 
@@ -37,6 +38,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "text": digest_of(texts()),
         "reference": reference_inputs(context) if _asked(context) else None,
         **rounding_inputs(context, variant, fits=source_fits(context)),
+        **adapter_inputs(context, variant),
     }
 
 

@@ -72,6 +72,9 @@ def _differs(context: Context, variant: Variant, repo: str, commit: str) -> Iter
     source, revision = theirs.get("source"), context.recipe.spec.revision
     if is_commit(revision) and (source.get("identity") if isinstance(source, dict) else None) != revision:
         yield "the source's commit"
+    adapter, pinned = theirs.get("adapter"), context.recipe.spec.adapter_revision
+    if is_commit(pinned) and (adapter.get("identity") if isinstance(adapter, dict) else None) != pinned:
+        yield "the adapter's commit"
     if theirs.get("variant") != {"label": variant.label, **variant.form.plain()}:
         yield "the variant"
     if theirs.get("generator") != __version__:
@@ -118,7 +121,7 @@ def judge_reviewed(context: Context, variant: Variant, evidence: Evidence) -> tu
             chart=chart,
             rendered_chart=render_chart(evidence),
             unlisted=tuple(map(str, (*wrong_list(evidence), *unaccepted(evidence, context.recipe.accepted)))),
-            forbidden=judge_licence(evidence.licence.id, policy) if policy else None,
+            forbidden=judge_licence(evidence.licence.id, policy, evidence.licence_of_adapter) if policy else None,
             plan=plan_digest(folder),
         )
         findings = run_checks(KNOWN_AHEAD, parcel, context.recipe.accepted)

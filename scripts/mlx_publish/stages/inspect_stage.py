@@ -25,6 +25,7 @@ from mlx_publish.model.ways import bits_of
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.source.adapter import adapter_name, class_fault, judge_adapter
 from mlx_publish.source.calibration import calibration_facts
 from mlx_publish.source.reach import judge_reach
 from mlx_publish.source.resolve import converter, metadata_of, source_of
@@ -41,7 +42,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     return {
         "source": _identity(context),
         "recipe": context.recipe.digest_of(
-            "source", "revision", "license", "license_name", "license_link", "accept", "modality"
+            "source", "revision", "license", "license_name", "license_link", "accept", "modality", *_of_adapter(context)
         ),
         "variant": variant.model_dump(mode="json"),
         "destination": str(context.recipe.destinations[variant.label]),
@@ -50,7 +51,12 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
         **({"calibration": to_json(text)} if text else {}),
         **context.recipe.asked_heads,
+        **({"adapter": adapter} if (adapter := source_of(context).adapter) else {}),
     }
+
+
+def _of_adapter(context: Context) -> tuple[str, ...]:
+    return ("adapter", "adapter_revision", "base_model") if context.recipe.spec.adapter else ()
 
 
 def _identity(context: Context) -> str | Later:
@@ -69,7 +75,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         first, left = let_pass[0], [own.variant for own in let_pass]
         if policy := policy_of(context):
             files_bytes = sum(entry.size for entry in first.source.entries.values())
-            judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, first.source.card).id)
+            judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, first.source.licence_card).id)
+            judge_adapter(context, policy, first)
         judge_reach(context, left)
         room = judge_room(context, first, left)
         if not _identity(context):
@@ -122,6 +129,7 @@ def _facts(context: Context, variant: Variant) -> SourceFacts:
         twin=lambda: twin_facts(context),
         taken=_taken(context.recipe, variant),
         calibration=_own_text(context, variant),
+        adapter=lambda: class_fault(context),
     )
 
 
@@ -140,7 +148,7 @@ def _taken(recipe: Recipe, variant: Variant) -> dict[str, bool]:
         return {}
     names = [destination] if destination else []
     if bits := variant.form.bits:
-        names.append(f"mlx-community/{recipe.source_name}-{bits}bit")
+        names.append(f"mlx-community/{recipe.model_name}-{bits}bit")
     return {name: exists(name) for name in dict.fromkeys(names)}
 
 
@@ -155,7 +163,7 @@ def _name(facts: SourceFacts) -> SourceName:
 
 def _inspected(facts: SourceFacts) -> Inspected:
     metadata, card = facts.source, facts.source.card
-    licence = licence_of(facts.recipe, card)
+    licence = licence_of(facts.recipe, metadata.licence_card)
     senses = senses_in(metadata.config.raw) or [tower.name for tower in metadata.towers]
     return Inspected(
         source=InspectedSource(
@@ -180,6 +188,7 @@ def _inspected(facts: SourceFacts) -> Inspected:
         ),
         estimated_bytes=estimated(metadata, facts.variant),
         taken=facts.taken,
+        adapter=adapter_name(facts),
     )
 
 

@@ -30,6 +30,9 @@ def convert_again(context: Context, variants: Sequence[Variant]) -> Mapping[str,
     if not recipe.source_folder:  # a branch may have moved since
         commit = str(context.report(variants[0], "inspect").inputs["source"])
         recipe = replace(recipe, spec=recipe.spec.model_copy(update={"revision": commit}))
+    if recipe.spec.adapter and not recipe.adapter_folder:
+        commit = str(context.report(variants[0], "inspect").inputs["adapter"])
+        recipe = replace(recipe, spec=recipe.spec.model_copy(update={"adapter_revision": commit}))
     there = {variant.label: context.work.model(variant.label) / PLAN_FILE for variant in variants}
     plans = {**{label: path for label, path in there.items() if path.is_file()}, **context.plans}
     with TemporaryFolder(_ASIDE, context.work.folder) as folder:

@@ -26,7 +26,7 @@ from mlx_publish.source.answers import SourceAnswers, system_way
 from mlx_publish.source.bounds import at_once, bounds, job_of, keeps, measured_inputs, source_fits
 from mlx_publish.source.drafted import proven, vision_tools
 from mlx_publish.source.layout import readable_source
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import adapter_inputs, metadata_of, source_of
 from mlx_publish.stages.stage import Stage
 
 _LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
@@ -36,7 +36,12 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return the converted bytes, the source's, and the questions."""
     source = context.report(variant, "inspect").inputs["source"]
     vision = {"vision": vision_tools()} if context.recipe.spec.mtp else {}
-    return {**measured_inputs(context, variant, "smoke"), "source": source, **vision}
+    return {
+        **measured_inputs(context, variant, "smoke"),
+        "source": source,
+        **vision,
+        **adapter_inputs(context, variant),
+    }
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:

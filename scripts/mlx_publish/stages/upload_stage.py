@@ -193,7 +193,7 @@ def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence:
         differences=tuple(map(str, compared.differences)),
         claimed=compared.claimed,
         attested=attested,
-        forbidden=judge_licence(evidence.licence.id, policy) if policy else None,
+        forbidden=judge_licence(evidence.licence.id, policy, evidence.licence_of_adapter) if policy else None,
         converted_now=converted_now(context, variant),
         plan=plan_digest(card_folder(context.recipe, variant, context.cards) if context.cards else folder),
     )

@@ -37,6 +37,8 @@ class Given:
     """The folder of a source that is no repo."""
     calibration: str = ""
     """The text that a method learned from, where it is not the package's."""
+    adapter: str = ""
+    """The folder of an adapter that is no repo."""
 
 
 NOTHING = Given()
@@ -81,6 +83,12 @@ def rebuild(published: Published, given: Given, root: Path, console: Console) ->
 
 
 def _same_source(context: Context, evidence: Evidence) -> None:
+    if evidence.adapter and (identity := source_of(context).adapter) != evidence.adapter.identity:
+        raise BadInput(
+            f"the adapter has the digest {str(identity)[:12]}, but {EVIDENCE} names {evidence.adapter.identity[:12]}",
+            place="--adapter",
+            remedy="Use the adapter that was fused, unchanged.",
+        )
     identity, named = source_of(context).identity, evidence.source.identity
     if identity and identity != named:  # one that is not even digested is refused by inspect, which says why
         raise BadInput(
@@ -112,6 +120,7 @@ def recipe_of(evidence: Evidence, given: Given = NOTHING, plan: Path | None = No
             **({"modality": origin.modality} if origin.modality else {}),
             **_heads(evidence),
             **({"revision": origin.identity} if origin.repo else {}),
+            **_adapter(evidence, given.adapter),
             **_texts(evidence, given.calibration),
             **{key: value for key, value in names.items() if value},
         }
@@ -122,6 +131,21 @@ def _heads(evidence: Evidence) -> Mapping[str, object]:
     """Return how multi-token heads were kept; nothing where they were left out."""
     kept = {"bits": evidence.drafter.bits, "group_size": evidence.drafter.group_size} if evidence.drafter else None
     return {} if kept is None else {"mtp": {key: value for key, value in kept.items() if value} or "keep"}
+
+
+def _adapter(evidence: Evidence, folder: str) -> Mapping[str, str]:
+    """Return the keys of a fused adapter. `BadInput` if it was a folder, which nobody gave."""
+    if (adapter := evidence.adapter) is None:
+        return {}
+    if adapter.repo:
+        return {"adapter": adapter.repo, "adapter_revision": adapter.identity}
+    if not folder:
+        raise BadInput(
+            f"{EVIDENCE} names the folder {adapter.name} as the adapter, but not its path",
+            place="--adapter",
+            remedy="Pass that folder: --adapter DIR.",
+        )
+    return {"adapter": str(Path(folder).resolve())}
 
 
 def _texts(evidence: Evidence, file: str) -> Mapping[str, Mapping[str, object]]:
