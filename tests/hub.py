@@ -58,6 +58,8 @@ class Hub:
         private_bytes: int | None = None,
         token_seconds: float = 3600,
         renewed_before: int = 300,
+        cdn: bool = False,
+        ranges: bool = True,
     ) -> None:
         self.root = root
         self.tokens = {token.name: token for token in tokens}
@@ -80,17 +82,41 @@ class Hub:
         )
         self.xet = root / ".xet" if xet else None
         self._server.site.xet = self.xet
+        self._server.site.ranges = ranges
+        # Another port is another server, to which no token may travel.
+        self._bytes = Server(0, Desk(root / "bytes.jsonl"), ()) if cdn else None
+        if self._bytes is not None:
+            self._server.site.cdn = f"http://127.0.0.1:{self._bytes.server_port}"
+            self._bytes.site = self._server.site
+            self._bytes.desk.faults = self.faults
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="hub")
 
     def __enter__(self) -> Self:
         self._thread.start()
+        if self._bytes is not None:
+            threading.Thread(target=self._bytes.serve_forever, args=(0.05,), name="bytes", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
+        for server in filter(None, (self._server, self._bytes)):
+            server.shutdown()
+            server.hang_up()
+            server.server_close()
         self._thread.join()
-        self._server.hang_up()
-        self._server.server_close()
+
+    @property
+    def bytes_log(self) -> list[Request]:
+        """All requests to the server of large files."""
+        return self._bytes.desk.log() if self._bytes is not None else []
+
+    def expire(self) -> None:
+        """Let the addresses that were given for large files so far be of no use any more."""
+        self._server.site.signature += "1"
+
+    def fetched(self) -> int:
+        """Bytes of weight files that were sent so far."""
+        weights = [request for request in self.log if request.path.endswith(".safetensors")]
+        return sum(request.sent for request in (*weights, *self.bytes_log) if request.method == "GET")
 
     @property
     def slow(self) -> float:

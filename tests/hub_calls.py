@@ -77,6 +77,12 @@ class Site:
     exchanges: int | None = None
     issued: dict[str, tuple[Token, float]] = field(default_factory=dict)
     """Exchanged tokens by their secret, each with the time at which it ends."""
+    cdn: str = ""
+    """The address of the server to which large files are redirected, if there is one."""
+    ranges: bool = True
+    """Whether parts of files can be asked for."""
+    signature: str = "1"
+    """What a redirected address must have; another one makes those before it expire."""
     uploads: dict[str, Upload] = field(default_factory=dict)
 
 

@@ -48,14 +48,17 @@ class Fault:
 
     `foreign` lets somebody else commit the file `theirs` first. `corrupt` does the work with another file `theirs` than was
     sent, `rotten` with other bytes on the disk under its digest. `status` answers with that status and does nothing. `cut` ends the connection in good order after
-    `after_bytes` of the body, `reset` breaks it there. `lost-response` does the work and says nothing. `late` answers with
-    the status and does the work all the same.
+    `after_bytes` of the body, `reset` breaks it there. `flip` changes the byte that lies there, `slow` sends the body in
+    pieces of so many bytes. `lost-response` does the work and says nothing. `late` answers with the status and does the
+    work all the same.
     """
 
     method: str
     pattern: str
     times: int = 1
-    kind: Literal["status", "cut", "reset", "lost-response", "foreign", "corrupt", "rotten", "late"] = "status"
+    kind: Literal[
+        "status", "cut", "reset", "lost-response", "foreign", "corrupt", "rotten", "late", "flip", "slow"
+    ] = "status"
     theirs: str = "theirs.txt"
     after_bytes: int = 0
     status: int = 503
@@ -67,7 +70,7 @@ class Fault:
 
     def answer(self) -> Answer:
         """Answer in place of the Hub."""
-        headers = {"Retry-After": str(self.retry_after)} if self.status == 429 else {}
+        headers = {"Retry-After": str(self.retry_after)} if self.status == 429 or self.retry_after else {}
         return say({"error": f"a fault of the test: {self.status}"}, self.status, headers)
 
 
@@ -151,6 +154,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
     connection: socket.socket
+    _spoiling: Fault | None = None
 
     def setup(self) -> None:
         super().setup()
@@ -270,6 +274,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return 0
         broken = fault if fault and fault.kind in ("cut", "reset") else None
+        self._spoiling = fault if fault and fault.kind in ("flip", "slow") else None
         sent = self._send_up_to(answer, broken.after_bytes if broken else answer.length)
         if broken:
             self._break(broken)
@@ -280,8 +285,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._send_head(answer)
             for piece in _pieces_of(answer, limit) if self.command != "HEAD" else ():
-                self.wfile.write(piece)
-                sent += len(piece)
+                for part in _spoiled(piece, sent, self._spoiling):
+                    self.wfile.write(part)
+                    sent += len(part)
         except ConnectionError:  # a client that went away is in the log with what it got
             self.close_connection = True
         return sent
@@ -312,6 +318,19 @@ def _pieces_of(answer: Answer, limit: int) -> Iterator[bytes]:
         while left and (piece := stream.read(min(left, PIECE))):
             left -= len(piece)
             yield piece
+
+
+def _spoiled(piece: bytes, at: int, fault: Fault | None) -> Iterator[bytes]:
+    """Yield a piece of a body, which begins at `at`, as a fault lets it through."""
+    if fault and fault.kind == "flip" and at <= fault.after_bytes < at + len(piece):
+        place = fault.after_bytes - at
+        yield piece[:place] + bytes([piece[place] ^ 1]) + piece[place + 1 :]
+    elif fault and fault.kind == "slow":
+        for start in range(0, len(piece), fault.after_bytes):
+            time.sleep(0.01)
+            yield piece[start : start + fault.after_bytes]
+    else:
+        yield piece
 
 
 def _refusal(error: HubError) -> Answer:

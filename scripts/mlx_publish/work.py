@@ -53,6 +53,11 @@ class Work:
         """What is true of the source, whatever the number of variants."""
         return self.folder / "source"
 
+    @property
+    def stream(self) -> Path:
+        """What an unfinished conversion straight from the Hub has: `hub.stream_folder` says what lies there."""
+        return self.source / "stream"
+
     def variant(self, label: str) -> Path:
         """Return the folder with reports, evidence and model of one variant."""
         return self.folder / label

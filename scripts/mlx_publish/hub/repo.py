@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.hub.client import hub_api, hub_errors
+from mlx_publish.hub.ranges import Remote
 from mlx_publish.model.files import FileEntry
-from mlx_publish.model.weights import TensorInfo, is_whole, tensors_of
+from mlx_publish.model.weights import MAX_HEADER, TensorInfo, header_end, is_whole, parse_header
 from mlx_publish.recipes.patterns import is_commit
 
+FRONT = 100_001
+"""Bytes of a weight file that are asked for first: nearly all headers are shorter."""
+_KEPT = 64 << 20
+"""Bytes of headers that are kept in memory."""
 OF_THE_HUB = frozenset({".gitattributes"})
 """Written by the Hub: it lists what goes to LFS, and is no part of a model."""
 
@@ -45,6 +49,7 @@ class RepoFiles:
 
     repo: str
     commit: str
+    _fronts: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
@@ -71,21 +76,24 @@ class RepoFiles:
 
     def header(self, path: str) -> tuple[TensorInfo, ...]:
         """Return a weight file's tensors, by a range request for its header."""
-        from huggingface_hub.errors import SafetensorsParsingError  # noqa: PLC0415
-
-        with hub_errors(f"{self.repo}/{path}"):
-            try:
-                metadata = hub_api().parse_safetensors_file_metadata(self.repo, path, revision=self.commit)
-                header = {
-                    name: {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets}
-                    for name, info in metadata.tensors.items()
-                }
-                tensors = tensors_of(header)
-            except SafetensorsParsingError as error:
-                raise Refused("is not safetensors", place=path, remedy="Choose another source.") from error
-            except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-                raise Refused(f"is not safetensors: {error}", place=path, remedy="Choose another source.") from error
-        # The client does not tell how long the header was; written without blanks it is never longer.
-        length = 8 + len(json.dumps(header, separators=(",", ":"), ensure_ascii=False))
-        is_whole(path, self.entries[path].size, length, tensors)
+        data = self.front(path)
+        try:
+            tensors = parse_header(data)
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise Refused(f"is not safetensors: {error}", place=path, remedy="Choose another source.") from error
+        is_whole(path, self.entries[path].size, header_end(data), tensors)
         return tensors
+
+    def front(self, path: str) -> bytes:
+        """Return the first bytes of a weight file, asked for once: its header, and what came along with it."""
+        if (known := self._fronts.get(path)) is not None:
+            return known
+        size, remote = self.entries[path].size, Remote(self.repo, self.commit, lasting=False)
+        with hub_errors(f"{self.repo}/{path}"):
+            data = remote.some(path, 0, min(FRONT, size), size)
+            end = header_end(data)
+            if len(data) < end <= min(size, 8 + MAX_HEADER):
+                data += remote.some(path, len(data), end, size)
+        if sum(map(len, self._fronts.values())) + len(data) <= _KEPT:
+            self._fronts[path] = data
+        return data

@@ -102,6 +102,11 @@ def _tensor(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> Tenso
     return tensor
 
 
+def header_end(data: bytes) -> int:
+    """Return where the tensors begin, by the first bytes of a safetensors file: at least 8."""
+    return 8 + int.from_bytes(data[:8], "little")
+
+
 def read_header(path: Path) -> tuple[TensorInfo, ...]:
     """Return the tensors of a file, checked against its length. Raises `Refused` as `header_of` does."""
     with path.open("rb") as file:
@@ -126,7 +131,7 @@ def header_of(name: str, data: bytes, size: int) -> tuple[TensorInfo, ...]:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         reason = "is a git-lfs pointer, not the weights" if is_pointer(data) else f"is not safetensors: {error}"
         raise Refused(reason, place=name, remedy="Download the file again, whole.") from error
-    length = 8 + int.from_bytes(data[:8], "little")
+    length = header_end(data)
     is_whole(name, size, length, tensors)
     if (more := size - length - sum(tensor.nbytes for tensor in tensors)) > 0:
         raise Refused(
