@@ -586,6 +586,9 @@ def made(environment):
             yield ' ('
             yield str(environment.finalize((undefined(name='adapter_words') if l_0_adapter_words is missing else l_0_adapter_words)))
             yield ')\n'
+        if ('streamed' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')):
+            pass
+            yield "- Read straight from the Hub, one weight file at a time, each compared with the Hub's SHA-256\n"
         yield '- Converted with mlx-lm '
         yield str(environment.finalize(environment.getitem(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'tools'), 'mlx-lm')))
         yield ' on mlx '
@@ -601,7 +604,7 @@ def made(environment):
         yield '\n- Evidence for every number, and the SHA-256 of every file: [mlx-publish.json](mlx-publish.json)\n'
 
     blocks = {}
-    debug_info = '1=35&4=39&5=42&7=49&9=53&10=56&12=58&13=60&14=64&15=76&17=79&18=85&21=89'
+    debug_info = '1=35&4=39&5=42&7=49&9=53&10=56&12=58&13=60&14=64&15=76&17=78&20=82&21=88&24=92'
     return locals()
 
 
@@ -816,7 +819,9 @@ def measured(environment):
             yield ' read the same text,\nwhich ships with mlx-publish.'
             if (environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'against'), 'what') == 'variant'):
                 pass
-                yield ' The source itself did not fit on the machine.'
+                yield ' The source itself '
+                yield str(environment.finalize(('was not kept on the machine' if ('streamed' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')) else 'did not fit on the machine')))
+                yield '.'
             if (environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'computed_in') == 'float32'):
                 pass
                 yield ' Both computed in float32.'
@@ -957,7 +962,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=209&32=212&33=215&36=220&38=222&39=224&42=226&45=229&49=232&53=238&55=245&56=251&58=254&60=256&62=259&63=261&65=267&69=276&72=279&73=281&74=284&77=288&79=290&80=294&83=300&84=308&85=312&86=323&87=327&88=332&89=334&91=337&96=343&97=347'
+    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=209&32=214&33=217&36=222&38=224&39=226&42=228&45=231&49=234&53=240&55=247&56=253&58=256&60=258&62=261&63=263&65=269&69=278&72=281&73=283&74=286&77=290&79=292&80=296&83=302&84=310&85=314&86=325&87=329&88=334&89=336&91=339&96=345&97=349'
     return locals()
 
 
@@ -1478,8 +1483,8 @@ TEMPLATES = {
     "example.md.j2": ("53fc9dd49f376e6440a3c955a68ab9c7fedb82f940841fb5c4b61d4b787d779e", example),
     "licence.md.j2": ("82a848baed6ddc6241c7926ef692de02800a47c9fb3629a4e0f9c46e39a4be12", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
-    "made.md.j2": ("ffa2fa21d8cdfa2aca7e3400f08076406444b5696afae491bd144168f4fab9f0", made),
-    "measured.md.j2": ("741ba6fe642ed2570acd2d328a11a12027f91a78e855c54293427ba1a07e2212", measured),
+    "made.md.j2": ("098db29c653523a63465bf5373742c929380c83101f7b5d5b924cb091538577c", made),
+    "measured.md.j2": ("5cd8dff3b18553d56d4e78ac3c520c74ca94414da55e8675c41389b6b9d6c7d5", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
     "use.md.j2": ("bc2e50a9c3a7738e7dc63016c882c601a311b6988f1178af5ae2cb5ea522a617", use),

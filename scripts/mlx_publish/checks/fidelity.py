@@ -24,6 +24,11 @@ class FidelityFacts:
     """Whether the store of the source's logits has a limit that made it fewer positions than were asked for."""
     not_measured: str = ""
     """Why there are no numbers."""
+    streamed: bool = False
+    """Whether the source came straight from the Hub, so that it is not here to be compared with."""
+
+
+_ROOM = "room for the source on its disk, without 'stream: true'"
 
 
 def better(variant: Variant) -> str:
@@ -35,14 +40,16 @@ def better(variant: Variant) -> str:
 
 
 def _against(facts: FidelityFacts) -> Says:
+    elsewhere = f"Measure it on a machine with {_ROOM if facts.streamed else 'more memory'}."
     if facts.divergence is None:
-        return warned(f"not measured, because {facts.not_measured}", "Measure it on a machine with more memory.")
+        return warned(f"not measured, because {facts.not_measured}", elsewhere)
     against = facts.against
     if against.what == "variant":
+        why = "was streamed and is not on this disk" if facts.streamed else "does not fit this machine's memory"
         return warned(
             f"compared with the variant {against.label} ({against.bits_per_weight:.2f} bits per weight), because the "
-            "source does not fit this machine's memory",
-            "Measure it on a machine with more memory.",
+            f"source {why}",
+            elsewhere,
         )
     limited = "; fewer positions than requested, because the store of logits is full" if facts.limited else ""
     return passed(f"compared with the unquantized source over {facts.divergence.positions:,} positions{limited}")

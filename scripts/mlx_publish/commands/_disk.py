@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from huggingface_hub import CachedRevisionInfo, HFCacheInfo
 
+_BLOCK = 512  # bytes, in which a system counts what a file takes
+
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder; links are not followed."""
+    """Return the bytes of all files below a folder; links are not followed, holes of sparse files not counted."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
             try:
-                total += (Path(root) / name).lstat().st_size
+                status = (Path(root) / name).lstat()
             except OSError:  # gone meanwhile
                 continue
+            total += min(status.st_size, _BLOCK * status.st_blocks)
     return total
 
 

@@ -13,6 +13,7 @@ from mlx_publish.commands._columns import Column, print_columns
 from mlx_publish.commands._disk import HubCache, folder_bytes, hub_cache
 from mlx_publish.commands._known import RecipeFile, no_recipes, recipe_files, unknown
 from mlx_publish.commands._progress_of import VariantState, state_of
+from mlx_publish.hub.stream_folder import StreamFolder
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
@@ -43,6 +44,8 @@ class RecipeState:
     variants: tuple[VariantState, ...]
     work_bytes: int
     faults: tuple[str, ...] = ()
+    streaming: tuple[int, int] | None = None
+    """Weight files that an interrupted conversion straight from the Hub has converted, and how many there are."""
 
 
 def status(options: argparse.Namespace, console: Console) -> int:
@@ -100,7 +103,17 @@ def _state(file: RecipeFile, root: Path) -> RecipeState:
         tuple(state_of(work, label) for label in labels),
         folder_bytes(work.folder),
         tuple(map(str, file.faults)),
+        _streaming(work),
     )
+
+
+def _streaming(work: Work) -> tuple[int, int] | None:
+    """Return how far an interrupted conversion straight from the Hub is; None if there is none."""
+    folder = StreamFolder(work.stream)
+    if not folder.exists:
+        return None
+    folder.look()
+    return len(folder.finished), sum(1 for path in (work.stream / "shards").rglob("*") if not path.is_dir())
 
 
 def _state_of_flags(root: Path, name: str) -> RecipeState:
@@ -109,9 +122,8 @@ def _state_of_flags(root: Path, name: str) -> RecipeState:
     report = work.report(labels[0], "inspect") if labels else None
     source = report.result.get("source") if report else None
     repo = source.get("repo") if isinstance(source, dict) else None
-    return RecipeState(
-        name, "", str(repo or ""), tuple(state_of(work, label) for label in labels), folder_bytes(work.folder)
-    )
+    states = tuple(state_of(work, label) for label in labels)
+    return RecipeState(name, "", str(repo or ""), states, folder_bytes(work.folder), streaming=_streaming(work))
 
 
 def _labels(work: Work) -> list[str]:
@@ -133,6 +145,10 @@ def _print(state: RecipeState, console: Console) -> None:
             console.say(f"{variant.label}: {one_line(variant.cause, 300)}")
         if variant.published:
             console.say(f"{variant.label} is at {_near(variant.published)}")
+    if state.streaming:
+        done, total = state.streaming
+        words = f"{done} of {total} weight files are converted; the same command goes on"
+        console.say(f"interrupted conversion straight from the Hub: {words}")
     if state.work_bytes:
         console.say(f"work folder: {size(state.work_bytes)}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 DAY = 86400.0
 KEEP_DAYS = 14
 """Days for which weights are kept where neither flag nor policy says it, by hand."""
+_MADE = ("*/convert.json", "source/stream")
+"""What a recipe's folder has that may hold weights."""
 _PIECE = re.compile(r"\d{5}\.safetensors")
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A file that may go, and its bytes."""
+    """A file that may go, or the folder of an interrupted conversion, and its bytes."""
 
     path: Path
     bytes: int
@@ -130,9 +133,11 @@ def _clean_work(root: Path, days: float, console: Console, *, keep: bool) -> lis
     from mlx_publish.work import Work
 
     gone = list[Stale]()
-    for folder in sorted({path.parent.parent for path in root.glob("*/*/convert.json")}):
+    for folder in sorted({path.parents[1] for name in _MADE for path in root.glob(f"*/{name}")}):
         work = Work(root, folder.name)
-        last = max((path.stat().st_mtime for path in folder.glob("*/*.json")), default=time.time())
+        # A conversion straight from the Hub that was interrupted writes these two.
+        written = (*folder.glob("*/*.json"), *work.stream.glob("arrived"), *work.stream.glob("journal"))
+        last = max((path.stat().st_mtime for path in written), default=time.time())
         if time.time() - last < days * DAY:
             continue
         try:
@@ -140,20 +145,30 @@ def _clean_work(root: Path, days: float, console: Console, *, keep: bool) -> lis
                 for stale in _stale(work):
                     console.say(f"{'would remove' if keep else 'removing'} {stale.path} ({size(stale.bytes)})")
                     if not keep:
-                        stale.path.unlink()
+                        _remove(stale.path)
                     gone.append(stale)
         except SurroundingsError as error:
             console.say(f"skipping {folder.name}: {error.message}")
     return gone
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)  # it follows no link, so the Hub's cache stays as it is
+    else:
+        path.unlink()
+
+
 def _stale(work: Work) -> Iterator[Stale]:
     from mlx_publish.evidence.results import Converted
+    from mlx_publish.hub.stream_folder import StreamFolder, taken
 
     for label in sorted(path.parent.name for path in work.folder.glob("*/convert.json")):
         report = work.report(label, "convert")
         converted = report.read(Converted) if report else None
         yield from _reported(work, label, converted.files if converted else ())
+    if StreamFolder(work.stream).exists:
+        yield Stale(work.stream, taken(work.stream))
     store = work.source / "reference"
     if (store / "passages.json").is_file():
         yield from (Stale(path, path.stat().st_size) for path in sorted(store.iterdir()) if _PIECE.fullmatch(path.name))

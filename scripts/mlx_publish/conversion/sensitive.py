@@ -11,7 +11,7 @@ from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.evidence.sensitivities import CalibrationOrder, Rung, Sensitivities
 from mlx_publish.machine.packages import versions
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.source.bounds import bounds, source_fits
+from mlx_publish.source.bounds import bounds, memory_fits
 from mlx_publish.source.calibration import calibration_inputs, calibration_order
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.layout import Prepared
@@ -28,7 +28,7 @@ def measured(context: Context, variant: Variant, prepared: Prepared) -> Sensitiv
     """
     order, dtype = calibration_order(context), variant.dtype
     name = f"sensitivities-{dtype}" if dtype else "sensitivities"
-    proxy = not source_fits(context)
+    proxy = not memory_fits(context)
     inputs = {
         **source_of(context).named,
         "calibration": calibration_inputs(context),

@@ -10,12 +10,13 @@ from pathlib import Path
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
 from mlx_publish.conversion.quantization import is_learned, learning_bounds, with_text
+from mlx_publish.conversion.streaming import Streaming
 from mlx_publish.evidence.conversion import Conversion, VariantOrder
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.model.size import conversion_memory
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.answers import SourceAnswers
-from mlx_publish.source.bounds import bounds, source_fits
+from mlx_publish.source.bounds import bounds, memory_fits
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.logits import SourceLogits
 
@@ -32,17 +33,19 @@ def convert_weights(
     prepared: Prepared,
     tokenizer: Mapping[str, object],
     plans: Mapping[str, str] | None = None,
+    streaming: Streaming | None = None,
 ) -> Conversion:
     """Convert to the folder of each variant's label; meanwhile the tokenizer is compared, which needs no weight.
 
-    `plans` are the plan files of the variants that have one, by label.
+    `plans` are the plan files of the variants that have one, by label; `streaming` brings the weights, where they are
+    not on this disk.
 
     What later stages want of the source is computed while it is in memory, where this machine can hold it: on another
     one they read it once more. Raises what `run_job` raises.
     """
     logits, answers = SourceLogits(context), SourceAnswers(context)
     # A method that learns has the source in memory for itself.
-    fits = source_fits(context) and not any(is_learned(variant) for variant in variants)
+    fits = memory_fits(context) and streaming is None and not any(is_learned(variant) for variant in variants)
     read = fits and "fidelity" in context.planned and logits.known() is None
     asked = fits and "smoke" in context.planned and answers.known() is None
     orders = [
@@ -80,7 +83,8 @@ def convert_weights(
         _, most = conversion_memory(prepared.tensors, len(folders), os.cpu_count() or 1, packed=packed)
         limits = replace(limits, memory_bytes=_BESIDES + 2 * most)
     job = Job("convert", arguments, log, learning_bounds(variants, limits), context.children)
-    conversion = from_json(Conversion, run_job(job, context.console.progress))
+    result = streaming.convert(job, orders, prepared) if streaming else run_job(job, context.console.progress)
+    conversion = from_json(Conversion, result)
     if conversion.reference:
         logits.keep(conversion.reference)
     if conversion.answers:

@@ -163,7 +163,10 @@ class MadeOnSpec(Open):
 
 
 class ModelSpec(Open):
-    """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class keeps wider."""
+    """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class keeps wider.
+
+    `streamed` is true where the source came straight from the Hub, one weight file at a time, and left out elsewhere.
+    """
 
     model: Sha256
     files: list[File] = Field(min_length=1, max_length=20_000)
@@ -173,6 +176,7 @@ class ModelSpec(Open):
     kept_wider: str = ""
     made_on: MadeOnSpec | None = None
     read_from: ReadFromSpec | None = None
+    streamed: bool | None = None
 
 
 class Rung(Record):

@@ -14,6 +14,10 @@ T = TypeVar("T")
 SCHEMA = "mlx-publish/report/1"
 PASSING = "disk_free_bytes"
 """A detail of the check `room` that is another one by the hour."""
+CACHED = "disk_cached_bytes"
+"""Another one: of a source that is streamed, what lies in the Hub's cache."""
+STREAMED = "; the source is streamed"
+"""Words of the check `room` where it is."""
 Status = Literal["pass", "fixed", "warn", "fail", "skip"]
 Verdict = Literal["pass", "refused", "error"]
 
@@ -138,7 +142,7 @@ class Report:
 
 def _lasting(check: Finding) -> dict[str, Any]:
     """Return a finding without what is another number in every run."""
-    details = {key: value for key, value in check.details.items() if key != PASSING}
+    details = {key: value for key, value in check.details.items() if key not in (PASSING, CACHED)}
     return {**asdict(check), "details": details}
 
 

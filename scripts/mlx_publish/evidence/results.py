@@ -129,6 +129,8 @@ class Inspected:
     """For the destination and known community names: whether the repo exists already."""
     adapter: AdapterName | None = field(default=None, metadata=LEFT_OUT)
     """What is fused into the source."""
+    streamed: bool | None = field(default=None, metadata=LEFT_OUT)
+    """Whether the source is converted straight from the Hub and never lies whole on this disk."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ class Converted:
     """How bits were chosen or learned; None for plain rounding."""
     drafter: Drafter | None = field(default=None, metadata=LEFT_OUT)
     """What was made of the source's multi-token heads; None where they are left out."""
+    streamed: bool | None = field(default=None, metadata=LEFT_OUT)
+    """Whether the source came straight from the Hub, one weight file at a time."""
 
 
 @dataclass(frozen=True)

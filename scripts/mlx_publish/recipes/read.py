@@ -269,6 +269,13 @@ def _check_origin(recipe: Recipe, key: str, revision: str, folder: Path | None, 
             place=_where(recipe, revision),
             remedy="Remove revision; the folder's files are identified by their digests.",
         )
+    elif recipe.spec.stream:
+        raise BadInput(
+            "a source that is a folder is on this disk already; only a source on the Hub can be streamed",
+            place=_where(recipe, "stream"),
+            key="stream" if recipe.place else "",
+            remedy="Remove stream: true.",
+        )
 
 
 def _check_names(recipe: Recipe) -> None:

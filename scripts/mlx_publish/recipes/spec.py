@@ -144,6 +144,16 @@ class RecipeSpec(Strict):
     """`keep` publishes the source's [multi-token heads](drafter.md) as a drafter for mlx-vlm, in the folder `mtp/` of
     the model, with the source's own numbers; a width such as `8bit`, or a mapping, quantizes it. Without this key they
     are left out."""
+    stream: Annotated[
+        bool | None,
+        Flag(
+            "BOOL",
+            "true converts straight from the Hub, one weight file on the disk at a time "
+            "(default: only if the source does not fit)",
+        ),
+    ] = None
+    """`true` converts [straight from the Hub](resources.md#straight-from-the-hub): the disk holds one weight file of
+    the source at a time. `false` never does. Default: only if the source does not fit on the disk beside its result."""
     variants: Annotated[
         list[VariantEntry],
         BeforeValidator(all_variants, json_schema_input_type=list[VariantEntry] | Literal["auto"]),

@@ -15,6 +15,7 @@ from mlx_publish.context import Context
 from mlx_publish.evidence.evidence import Evidence, Judged
 from mlx_publish.evidence.planned import plan_of
 from mlx_publish.evidence.records import to_json
+from mlx_publish.evidence.report import STREAMED
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
@@ -38,8 +39,9 @@ _BY_THE_HOUR = frozenset({"not-taken", "revision"})
 """Checks that say another thing when a recipe is pinned, or once the destination exists; no card repeats them."""
 _OF_THE_MACHINE = frozenset({"twin-equal", "room"})
 """Their numbers are of one job: last digits of torch on one machine, room for as many variants as the job had."""
-_OF_ANY_MACHINE = frozenset({"model.made_on.architecture", "model.made_on.system"})
-"""The same bytes come from any processor and system, so those of a job need not be those of the reviewed evidence."""
+_OF_ANY_MACHINE = frozenset({"model.made_on.architecture", "model.made_on.system", "model.streamed"})
+"""The same bytes come from any processor and system, and whether the source fits on the disk beside them or not, so
+those of a job need not be those of the reviewed evidence."""
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?(?: [kMGT]B)?")
 _FAR = 1000.0  # factor between two errors of rounding, which two machines do not make
 
@@ -179,4 +181,5 @@ def _checks(stated: Sequence[Judged], own: Sequence[Judged], stages: Sequence[st
 
 
 def _without_numbers(check: Judged) -> dict[str, object]:
-    return {**check.plain, "message": _NUMBER.sub("#", check.message)}
+    # Behind the first part stands how much of the source is on the disk at a time.
+    return {**check.plain, "message": _NUMBER.sub("#", check.message.partition(STREAMED)[0])}

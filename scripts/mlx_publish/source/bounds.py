@@ -12,6 +12,7 @@ from mlx_publish.evidence.digests import folder_digest
 from mlx_publish.machine.packages import computes_by, versions
 from mlx_publish.machine.resources import memory_bytes, most_weights, side_by_side
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.source.streamed import is_streamed
 
 FLOAT32 = 4
 """Bytes of a weight that the CPU computes with."""
@@ -96,9 +97,14 @@ def parameters(context: Context) -> int:
     return context.inspected_source.parameters
 
 
-def source_fits(context: Context) -> bool:
+def memory_fits(context: Context) -> bool:
     """Return whether the whole source can be computed with: 2 bytes a weight on a GPU, 4 on a CPU."""
     return (FLOAT32 if computes_by() == "cpu" else 2) * parameters(context) < most_weights()
+
+
+def source_fits(context: Context) -> bool:
+    """Return whether the source can be asked beside what was made of it: one that was streamed is not on this disk."""
+    return memory_fits(context) and not is_streamed(context)
 
 
 def at_once(context: Context, variants: Sequence[Variant]) -> int:

@@ -17,12 +17,20 @@ from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import bounds, job_of, rounded
 from mlx_publish.source.logits import SourceLogits
 from mlx_publish.source.rounding import Point, Rounding, is_plain, plain_forms
+from mlx_publish.source.streamed import REASON, is_streamed
 
 RAW = "fidelity-positions.npz"
-_LARGE = "the source is too large for this machine"
-WIDEST = EarnedFacts(
-    None, reason=f"{_LARGE}, and this is the widest variant, the one that the others are compared with"
-)
+
+
+def not_here(context: Context) -> str:
+    """Say why the source itself cannot be asked here."""
+    return REASON if is_streamed(context) else "the source is too large for this machine"
+
+
+def widest_facts(context: Context) -> EarnedFacts:
+    """Return what is known of the variant that stands for the source."""
+    reason = f"{not_here(context)}, and this is the widest variant, the one that the others are compared with"
+    return EarnedFacts(None, reason=reason)
 
 
 def learns(variant: Variant) -> bool:
@@ -138,7 +146,9 @@ def _among_its_own(
         weight_bytes = context.converted(one.variant).weight_bytes
         around = curve.neighbours(weight_bytes)
         if not curve.surrounds(weight_bytes):
-            yield _Beside(one, weight_bytes, reason=f"{_LARGE}, and no plain variants of the recipe surround it")
+            yield _Beside(
+                one, weight_bytes, reason=f"{not_here(context)}, and no plain variants of the recipe surround it"
+            )
             continue
         for width in around:
             if width.label not in known:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.context import Context
+from mlx_publish.errors import Bug
 from mlx_publish.evidence.records import to_json
 from mlx_publish.model.adapted import ADAPTED_FILE, FACTORS_FILE
 from mlx_publish.model.config import ModelConfig
@@ -22,6 +23,7 @@ from mlx_publish.model.select import is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX, TensorInfo, read_header
 from mlx_publish.source.odd_types import copy_as_bytes, is_odd
 from mlx_publish.source.resolve import Source, place, source_of
+from mlx_publish.source.streamed import REASON, is_streamed
 from mlx_publish.text.files import json_text
 
 
@@ -48,9 +50,19 @@ class Prepared:
     """The source's tensors by the headers of its weight files, as they are once they are read."""
 
 
-def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool = False) -> Prepared:
-    """Make all folders below `aside`; `paths` are the files of the source that count, `beside` as for `lay_out`."""
-    source = origin.lay_out(paths, aside / "source", beside=beside)
+def prepare(
+    origin: Source,
+    paths: Sequence[str],
+    aside: Path,
+    *,
+    beside: bool = False,
+    there: Mapping[str, Path] | None = None,
+) -> Prepared:
+    """Make all folders below `aside`.
+
+    `paths` are the files of the source that count, `beside` and `there` as for `lay_out`.
+    """
+    source = origin.lay_out(paths, aside / "source", beside=beside, there=there)
     files = FolderFiles(source)
     config = read_json_file(files, "config.json") or {}
     weights = tuple(path for path in paths if path.endswith(".safetensors") and not path.startswith(PREFIX))
@@ -91,7 +103,12 @@ def _packing(files: FolderFiles, config: Mapping[str, object], stored: Sequence[
 
 @contextlib.contextmanager
 def readable_source(context: Context) -> Iterator[Path]:
-    """Yield a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
+    """Yield a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling.
+
+    Raises `Bug` for a source that is streamed: whoever asks for it should have known.
+    """
+    if is_streamed(context):
+        raise Bug(f"{REASON}, and was asked for")
     paths = context.inspected_source.files
     with context.work.aside("source") as aside:
         yield prepare(source_of(context), paths, aside).links

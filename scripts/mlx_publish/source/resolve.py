@@ -57,15 +57,21 @@ class Source:
         """Return whether the identity is still being found. The first look begins to find it."""
         return not isinstance(self.own, str) and self.own.pending
 
-    def lay_out(self, paths: Collection[str], folder: Path, *, beside: bool = False) -> Path:
+    def lay_out(
+        self, paths: Collection[str], folder: Path, *, beside: bool = False, there: Mapping[str, Path] | None = None
+    ) -> Path:
         """Make `folder` with `paths` of the source and nothing else, downloaded where it is a repo.
 
         Whatever reads the source reads this: weights are links to where they lie, all else is copied. With `beside`
         the digests of a repo's weights are compared while they are in use: `unchanged` says whether they are right.
+        Files that are `there` are not downloaded: somebody else brings them, and compares them.
         """
         folder.mkdir()
-        for files, wanted in self._by_files(paths):
+        own = there or {}
+        for files, wanted in self._by_files([path for path in paths if path not in own]):
             self._lay_out(files, wanted, folder)
+        for path, lies in own.items():
+            place(folder / path, lies, link=True)
         if isinstance(self.files, FusedFiles) and self.files.patched and "config.json" in paths:
             (folder / "config.json").write_bytes(self.files.patched)
         if not beside:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
@@ -13,17 +15,20 @@ from mlx_publish.conversion.judgement import Made, judge, read_from, result_of
 from mlx_publish.conversion.planned_file import named_as_given
 from mlx_publish.conversion.planning import follows, given_plan, plan_inputs, plans_of
 from mlx_publish.conversion.quantization import quantization_of
+from mlx_publish.conversion.streaming import Streaming
 from mlx_publish.conversion.tame import Trial, try_ahead, try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
+from mlx_publish.errors import Refused
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, folder_digest
+from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
 from mlx_publish.evidence.results import Converted
 from mlx_publish.machine.packages import versions
 from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import prepare
 from mlx_publish.source.resolve import adapter_inputs, converter, metadata_of, source_of
+from mlx_publish.source.streamed import is_to_be_streamed
 from mlx_publish.stages.repeated import edited_files
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import replace_folder
@@ -80,12 +85,14 @@ def edited(context: Context, variant: Variant) -> Iterator[str]:
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Bring the source here, mend its tokenizer, convert all variants in one child, judge, and only then rename."""
     source = source_of(context)
-    paths = context.inspected(variants[0]).source.files
+    paths, placed = context.inspected(variants[0]).source.files, dict[Path, Sequence[FileDigest]]()
     context.console.progress(f"fetching {len(paths)} files of {context.recipe.source_name}")
     with ExitStack() as stack:
         drafter_aside = stack.enter_context(context.work.aside("drafter"))
+        streaming = stack.enter_context(_streaming(context, variants, paths))
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
-        prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")), beside=True)
+        aside, there = stack.enter_context(context.work.aside("source")), streaming.there if streaming else None
+        prepared = prepare(source, paths, aside, beside=True, there=there)
         try_tokenizer(prepared.source, _trial(context))
         embedding = embedding_of(prepared.tensors)
         rows = embedding.shape[0] if embedding else None
@@ -96,7 +103,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             order = mending.order(prepared.source, rows)
             given = {files[v.label]: path for v in variants if v.label in files and (path := given_plan(context, v))}
             with named_as_given(given):
-                conversion = convert_weights(context, variants, folders, prepared, order, files)
+                conversion = convert_weights(context, variants, folders, prepared, order, files, streaming)
             drafted = drafting(context, prepared, drafter_aside)
             tokenizer = mending.finish(conversion.tokenizer, rows)
         context.settle()
@@ -110,18 +117,44 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
                 return Outcome(checks)
             chosen = quantization_of(context, variant, conversion.variants.get(variant.label), plan)
             told = drafted.told if drafted else None
-            result = result_of(built, folder, chosen, read_from(made), told)
+            made_of = result_of(built, folder, chosen, read_from(made), told)
+            result = replace(made_of, streamed=True if streaming else None)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 model = context.work.model(variant.label)
                 replace_folder(folder, model)
-                context.work.remember_folder(model, result.files)
+                placed[model] = result.files
+                if not streaming:
+                    context.work.remember_folder(model, result.files)
                 note_converted(context, variant, result.model)
             return Outcome(checks, result)
 
         # Digests take most of it, and those of several variants can be taken at once.
         with ThreadPoolExecutor() as pool:
-            return dict(zip(folders, pool.map(put_in_place, variants), strict=True))
+            outcomes = dict(zip(folders, pool.map(put_in_place, variants), strict=True))
+    if streaming:
+        # What was streamed had a second name until now, and to lose it is a change.
+        for model, placed_files in placed.items():
+            context.work.remember_folder(model, placed_files)
+    return outcomes
+
+
+@contextmanager
+def _streaming(context: Context, variants: Sequence[Variant], paths: Sequence[str]) -> Iterator[Streaming | None]:
+    """Yield what brings the weights, where the source is streamed.
+
+    What it has goes when all variants are in their places or refused; after anything else the next run goes on with it.
+    """
+    if not is_to_be_streamed(context, variants):
+        yield None
+        return
+    streaming = Streaming.begin(context, paths)
+    try:
+        yield streaming
+    except Refused:
+        streaming.remove()
+        raise
+    streaming.remove()
 
 
 STAGE = Stage(stages.CONVERT, inputs, run, complete, edited, ahead, early=True)

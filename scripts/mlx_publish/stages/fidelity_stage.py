@@ -19,10 +19,11 @@ from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Fidelity, NotCompared
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import at_once, job_of, measured_inputs, rounded, source_fits
-from mlx_publish.source.gains import WIDEST, earned_by, learns, paired, positions_path, rounding_inputs
+from mlx_publish.source.gains import earned_by, learns, not_here, paired, positions_path, rounding_inputs, widest_facts
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.logits import SourceLogits, texts
 from mlx_publish.source.resolve import adapter_inputs
+from mlx_publish.source.streamed import is_streamed, judge_streamed
 from mlx_publish.source.transformers_check import reference_facts, reference_inputs
 from mlx_publish.stages.stage import Stage
 
@@ -44,6 +45,8 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
+    if _asked(context) and is_streamed(context):
+        judge_streamed(context, variants)
     reference = reference_facts(context) if _asked(context) else NOT_ASKED
     if source_fits(context):
         logits = SourceLogits(context)
@@ -67,7 +70,7 @@ def _asked(context: Context) -> bool:
 
 
 def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, _Judged]:
-    """Compare with the variant that has the most bits per weight: the source does not fit this machine."""
+    """Compare with the variant that has the most bits per weight: the source does not fit, or was streamed."""
     widest = _widest(context)
     logits = SourceLogits(context, _digest(context, widest))
     source = logits.known() or logits.read(context.work.model(widest.label), context.children)
@@ -76,12 +79,14 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     others = [variant for variant in variants if variant != widest]
     compared = _compared(context, others, logits, source, against) if others else {}
     if widest in variants:
-        reason = "the source is too large for this machine"
+        reason = not_here(context)
         if len(context.recipe.variants) > 1:
             reason += ", and this is the widest variant, the one that the others are compared with"
-        facts = FidelityFacts(None, against, context.recipe.spec.fidelity, widest, not_measured=reason)
+        facts = FidelityFacts(
+            None, against, context.recipe.spec.fidelity, widest, not_measured=reason, streamed=is_streamed(context)
+        )
         checks = run_checks(FIDELITY, facts, context.recipe.accepted)
-        checks += run_checks(EARNED, WIDEST, context.recipe.accepted) if learns(widest) else ()
+        checks += run_checks(EARNED, widest_facts(context), context.recipe.accepted) if learns(widest) else ()
         compared[widest.label] = (checks, NotCompared(reason, against))
     return compared
 
@@ -103,9 +108,11 @@ def _compared(
     divergences = [from_json(Divergence, rounded(result)) for result in results]
     earned = earned_by(context, logits, against, [*zip(variants, divergences, strict=True)])
 
-    compared: dict[str, _Judged] = {}
+    compared, streamed = dict[str, _Judged](), is_streamed(context)
     for variant, divergence in zip(variants, divergences, strict=True):
-        facts = FidelityFacts(divergence, against, context.recipe.spec.fidelity, variant, limited=source.limited)
+        facts = FidelityFacts(
+            divergence, against, context.recipe.spec.fidelity, variant, limited=source.limited, streamed=streamed
+        )
         checks, gain = run_checks(FIDELITY, facts, context.recipe.accepted), None
         if variant.label in earned:
             gain = earned[variant.label].gain

@@ -30,6 +30,7 @@ from mlx_publish.source.calibration import calibration_facts
 from mlx_publish.source.reach import judge_reach
 from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.room import estimated, judge_load, judge_room, too_large
+from mlx_publish.source.streamed import judge_streamed, keep_headers
 from mlx_publish.source.twin import twin_facts, twin_tools
 from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.stage import Stage
@@ -44,6 +45,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "recipe": context.recipe.digest_of(
             "source", "revision", "license", "license_name", "license_link", "accept", "modality", *_of_adapter(context)
         ),
+        **({"stream": context.recipe.spec.stream} if context.recipe.spec.stream is not None else {}),
         "variant": variant.model_dump(mode="json"),
         "destination": str(context.recipe.destinations[variant.label]),
         "mlx_lm": support.version if support else None,
@@ -69,7 +71,9 @@ def _identity(context: Context) -> str | Later:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Look at metadata, then at headers; judge once for each variant, and the machine where the model may come."""
-    facts = {variant.label: _facts(context, variant) for variant in variants}
+    if context.recipe.spec.stream:
+        judge_streamed(context, variants)
+    facts, streams = {variant.label: _facts(context, variant) for variant in variants}, False
     checks = {label: _judge(own) for label, own in facts.items()}
     if let_pass := [own for label, own in facts.items() if not _is_refused(checks[label])]:
         first, left = let_pass[0], [own.variant for own in let_pass]
@@ -78,12 +82,14 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, first.source.licence_card).id)
             judge_adapter(context, policy, first)
         judge_reach(context, left)
-        room = judge_room(context, first, left)
+        room, streams = judge_room(context, first, left)
         if not _identity(context):
             raise SurroundingsError("more space is free than a moment ago", remedy="Run the same command again.")
         loads = {variant.label: judge_load(context, first.source, variant) for variant in left}
         checks |= {label: (*checks[label], room, *found) for label, found in loads.items()}
-    return {label: _outcome(context, checks[label], own) for label, own in facts.items()}
+        if streams:
+            keep_headers(context)
+    return {label: _outcome(context, checks[label], own, streams=streams) for label, own in facts.items()}
 
 
 def _judge(facts: SourceFacts) -> tuple[Finding, ...]:
@@ -94,8 +100,10 @@ def _judge(facts: SourceFacts) -> tuple[Finding, ...]:
     return findings + run_in_groups((HEADS,), facts, facts.recipe.accepted)
 
 
-def _outcome(context: Context, checks: tuple[Finding, ...], facts: SourceFacts) -> Outcome:
-    result = Refusal(_name(facts)) if _is_refused(checks) else _inspected(facts)
+def _outcome(context: Context, checks: tuple[Finding, ...], facts: SourceFacts, *, streams: bool) -> Outcome:
+    result: Refusal | Inspected = Refusal(_name(facts)) if _is_refused(checks) else _inspected(facts)
+    if streams and isinstance(result, Inspected):
+        result = replace(result, streamed=True)
     if facts.identity is not None:
         return Outcome(checks, result)
 

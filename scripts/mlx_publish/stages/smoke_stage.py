@@ -26,7 +26,8 @@ from mlx_publish.source.answers import SourceAnswers, system_way
 from mlx_publish.source.bounds import at_once, bounds, job_of, keeps, measured_inputs, source_fits
 from mlx_publish.source.drafted import proven, vision_tools
 from mlx_publish.source.layout import readable_source
-from mlx_publish.source.resolve import adapter_inputs, metadata_of, source_of
+from mlx_publish.source.resolve import WEIGHTS, adapter_inputs, metadata_of, source_of
+from mlx_publish.source.streamed import REASON, is_streamed
 from mlx_publish.stages.stage import Stage
 
 _LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
@@ -80,7 +81,8 @@ def _chats(context: Context, variants: Sequence[Variant], look: Look) -> dict[st
     dialogues = [
         DialogueOrder(probe.name, probe.messages, probe.tools, probe.options, probe.generation) for probe in look.probes
     ]
-    paths = context.inspected(variants[0]).source.files
+    # A tokenizer needs no weights, and those of a source that was streamed are not there.
+    paths = [path for path in context.inspected(variants[0]).source.files if not path.endswith(WEIGHTS)]
     files = {
         variant.label: tuple(
             file for file in context.work.digests(context.work.model(variant.label)) if is_tokenizer(file.path)
@@ -106,6 +108,8 @@ def _source_answers(context: Context, variants: Sequence[Variant], chat: ChatRen
     """Return the source's answers: kept ones, or new ones where the machine can hold the source."""
     asking = SourceAnswers(context)
     if (known := asking.known()) is not None or not source_fits(context):
+        if known is None and is_streamed(context):
+            context.console.say(f"the source is not asked: {REASON}")
         return known
     with readable_source(context) as folder:
         arguments = {
