@@ -40,12 +40,12 @@ EXPERTS, EXPERT_LAYERS, EXPERT_HIDDEN, EXPERT_INNER = 64, 4, 512, 256
 
 def make_large_llama(folder: Path, seed: int = 0) -> Path:
     """Write a llama of the shape of TinyLlama, 2.2 GB in bfloat16, and return its folder."""
-    return _make_llama(folder, TINY_LLAMA, np.random.default_rng(seed))
+    return make_llama(folder, TINY_LLAMA, seed)
 
 
 def make_llama_of_8b(folder: Path, seed: int = 0) -> Path:
     """Write a llama of the shape of Llama 3 8B with a smaller vocabulary, 14.5 GB, and return its folder."""
-    return _make_llama(folder, LLAMA_8B, np.random.default_rng(seed))
+    return make_llama(folder, LLAMA_8B, seed)
 
 
 def make_mixture(folder: Path, seed: int = 0) -> Path:
@@ -59,7 +59,9 @@ def make_mixture(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _make_llama(folder: Path, sizes: Llama, random: np.random.Generator) -> Path:
+def make_llama(folder: Path, sizes: Llama, seed: int = 0) -> Path:
+    """Write a random llama of these sizes, and return its folder."""
+    random = np.random.default_rng(seed)
     make_model(folder, "llama", hidden=64, tie=False)
     (folder / "model.safetensors").unlink()
     _configure(
