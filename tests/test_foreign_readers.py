@@ -50,6 +50,7 @@ OURS = {
     "github/relay.py": "pydantic's parser, which has bounds of its own, on a body within LARGEST",
     # orders to our children, and what they leave in folders of ours
     "children/serving.py": "an order of ours",
+    "hub/stream_folder.py": "lines that our child wrote",
     "engine/twin.py": "a config that we wrote for the child",
     "engine/unpacking.py": "how weights are packed, as our parent wrote it",
     "engine/logits_store.py": "passages that our child wrote",
