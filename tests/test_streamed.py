@@ -161,9 +161,7 @@ def test_a_source_that_is_no_number_is_refused_and_leaves_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [EXPERTS, WIDER])
-def test_kills_at_any_moment_change_nothing(
-    hub: Hub, tmp_path: Path, source: str, ordinary: dict[str, Any]
-) -> None:
+def test_kills_at_any_moment_change_nothing(hub: Hub, tmp_path: Path, source: str, ordinary: dict[str, Any]) -> None:
     user, recipe = user_of(hub, tmp_path / "u", source)
     user.run("inspect", "--recipe", recipe)
     dice = random.Random(23)  # noqa: S311  no secret

@@ -17,7 +17,7 @@ import hub_read
 import in_process
 from hub import Fault, Hub
 from hub_calls import Answer, Slice
-from mlx_publish.errors import Interrupted, Refused, SurroundingsError
+from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.digests import sha256_of
 from mlx_publish.hub import ranges, streaming
 from mlx_publish.hub.ranges import Remote
@@ -200,6 +200,7 @@ def test_a_server_that_fails_for_too_long_is_given_up_and_what_arrived_is_kept(
     thread.join()
     with pytest.raises(SurroundingsError, match=r"00002-of.*the Hub answered 503; gave up") as caught:
         fetching.check()
+    fetching.end()
     assert "MLX_PUBLISH_PATIENCE" in caught.value.remedy
     assert folder.counts[FIRST] == len(CONTENTS[FIRST])
     site.hub.faults.clear()
@@ -245,7 +246,6 @@ def test_what_lies_there_is_digested_again_and_not_fetched_again(site: Site) -> 
     child = site.all_of_it(site.folder())
     assert (child.wrong, child.proven) == ([], list(CONTENTS))
     assert site.hub.fetched() <= before + TOTAL - there
-    # A bit that changed on the disk meanwhile is found like one on its way.
 
 
 def test_a_byte_that_changed_on_the_disk_meanwhile_is_found(site: Site) -> None:
@@ -333,6 +333,7 @@ def test_after_a_refusal_only_what_was_begun_is_proven(site: Site) -> None:
     while folder.counts[FIRST] < MB:
         time.sleep(0.001)
     fetching.prove_begun()
+    fetching.check()
     assert len(fetching.unproven()) == SHARDS - 1
     assert on_disk(folder.path / "shards") < LARGEST
 
@@ -351,6 +352,15 @@ def test_another_part_than_was_asked_for_is_not_taken(site: Site, monkeypatch: p
     monkeypatch.setattr(hub_read, "_ranged", shifted)
     with pytest.raises(SurroundingsError, match=f"{FIRST} came as the bytes bytes 7-99"):
         site.files.front(FIRST)
+
+
+def test_a_token_that_may_not_read_any_more_ends_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetching = site.fetching(site.folder())
+    monkeypatch.setenv("HF_TOKEN", site.hub.token("stranger"))
+    fetching.start()
+    fetching._thread.join(20)
+    with pytest.raises(BadInput, match="is gated, and this token may not read it"):
+        fetching.check()
 
 
 def test_a_stopped_download_says_so(site: Site) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
-from mlx_publish.errors import Bug, Interrupted, Refused
+from mlx_publish.errors import Bug, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.evidence.digests import digest_of, sha256_of
 from mlx_publish.evidence.records import to_json
@@ -94,13 +94,14 @@ class Streaming:
         try:
             result = run_job(job, self.context.console.progress, stop=stop)
         except Interrupted:
-            fetching.check()  # it has stopped the child
+            _check(fetching)  # it has stopped the child
             raise
         except (Refused, Bug):
             # Wrong bytes fail in any way: first it is seen whether they are the Hub's.
             fetching.prove_begun()
+            _check(fetching)
             raise
-        fetching.check()
+        _check(fetching)
         if unproven := fetching.unproven():
             raise Bug(f"{job.op} ended before {unproven[0]} was proven")
         return result
@@ -150,3 +151,11 @@ class Streaming:
     @property
     def _source(self) -> str:
         return source_line(self.context)
+
+
+def _check(fetching: Fetching) -> None:
+    """Raise what keeps files from arriving. A token that may not read any more is no verdict on the model."""
+    try:
+        fetching.check()
+    except Refused as error:
+        raise SurroundingsError(error.message, remedy=error.remedy) from error

@@ -53,6 +53,8 @@ class Remote:
     """Once it is set, everything ends with `Interrupted`."""
     lasting: bool = True
     """Whether it asks again where the Hub fails; else its first failure is raised."""
+    whole_alone: bool = False
+    """Whether the server was found to send whole files alone."""
     _signed: dict[str, str] = field(default_factory=dict)
     """By path, the address to which the Hub redirected last."""
     _open: set[Any] = field(default_factory=set)
@@ -75,12 +77,11 @@ class Remote:
 
         Raises `SurroundingsError` if the Hub fails for longer than the patience, `Interrupted` once `stop` is set.
         """
-        try:
-            for part in self._parts(path, start, size):
+        with contextlib.suppress(NoRanges):
+            for part in () if self.whole_alone else self._parts(path, start, size):
                 start += len(part)
                 yield part
-        except NoRanges:
-            yield from self._whole(path, start, size)
+        yield from self._whole(path, start, size)
 
     def end(self) -> None:
         """End all that is on its way, also what waits for a server."""
@@ -119,6 +120,7 @@ class Remote:
         while first < last:
             with patient.trying(path), self._answer(path, f"bytes={first}-{last - 1}") as response:
                 if response.status_code == _FULL:
+                    self.whole_alone = True
                     raise NoRanges
                 _judge_range(response, path, (first, last, size))
                 for chunk in self._chunks(response):

@@ -71,10 +71,9 @@ class Fetching:
         self._thread.start()
 
     def prove_begun(self) -> None:
-        """Bring no further file, and wait until those are whole of which the child has read. Raises what is wrong."""
+        """Bring no further file, and wait until all is whole of which the child has read; `check` says what is wrong."""
         self._closing.set()
         self._thread.join()
-        self.check()
 
     def check(self) -> None:
         """Raise what ended it."""
