@@ -19,7 +19,7 @@ from hub import Fault, Hub
 from hub_calls import Answer, Slice
 from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.digests import sha256_of
-from mlx_publish.hub import ranges, streaming
+from mlx_publish.hub import ranges
 from mlx_publish.hub.ranges import Remote
 from mlx_publish.hub.repo import RepoFiles
 from mlx_publish.hub.stream_folder import StreamFolder
@@ -90,7 +90,6 @@ def options() -> dict[str, bool]:
 @pytest.fixture
 def site(tmp_path: Path, options: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(ranges, "PART", PARTS)
-    monkeypatch.setattr(streaming, "PART", PARTS)
     monkeypatch.setattr(ranges, "_FIRST_WAIT", 0.01)
     with Hub(tmp_path / "hub", cdn=options.get("cdn", False), ranges=options.get("ranges", True)) as hub:
         commit = hub.put(REPO, dict(CONTENTS), gated=True)
@@ -125,7 +124,7 @@ def test_one_file_at_a_time_is_on_the_disk_and_keeps_its_header(site: Site) -> N
     thread.join()
     time.sleep(0.1)
     fetching.end()
-    assert LARGEST < child.peak - before <= 1.1 * LARGEST
+    assert 0.9 * LARGEST < child.peak - before <= 1.1 * LARGEST
     assert on_disk(folder.path / "shards") <= before
     for path, data in CONTENTS.items():
         left = folder.shard(path).read_bytes()

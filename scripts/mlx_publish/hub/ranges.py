@@ -13,8 +13,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,8 +26,10 @@ from mlx_publish.text.masking import without_secrets
 from mlx_publish.text.progress import Step, Tell
 
 PART = 8 << 20
-"""Bytes of one request. They are in memory until their turn comes; what a kill loses is no more than those."""
+"""Bytes of one request at most. They are in memory until their turn comes, and lost with a kill."""
 AT_ONCE = 4
+_LEAST, _SHARE = 1 << 18, 256
+"""Bytes of one request at least, and into how many parts a smaller file is divided."""
 _SECONDS = 20.0
 """After which a server that sends nothing counts as broken."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
@@ -36,6 +38,19 @@ _NO_LONGER = frozenset({401, 403, 404, 410})
 """What the server of the bytes answers where an address has expired."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _FULL, _PARTIAL, _BEYOND = 200, 206, 416
+
+
+def part_bytes(size: int) -> int:
+    """Return the bytes of one request for a file of so many: what a kill loses of it is little."""
+    return min(PART, max(_LEAST, size // _SHARE))
+
+
+def _arriving(chunks: SimpleQueue[bytes | BaseException]) -> Iterator[bytes]:
+    """Yield the bytes of a part as they come."""
+    while got := chunks.get():
+        if isinstance(got, BaseException):
+            raise got
+        yield got
 
 
 class NoRanges(Exception):
@@ -93,26 +108,29 @@ class Remote:
                 response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _parts(self, path: str, start: int, size: int) -> Iterator[bytes]:
-        waiting: deque[Future[bytes]] = deque()
-        for first in range(start, size, PART):
-            waiting.append(self._ahead(path, first, min(first + PART, size), size))
+        waiting: deque[SimpleQueue[bytes | BaseException]] = deque()
+        step = part_bytes(size)
+        for first in range(start, size, step):
+            waiting.append(self._ahead(path, first, min(first + step, size), size))
             if len(waiting) >= AT_ONCE:
-                yield waiting.popleft().result()
+                yield from _arriving(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield from _arriving(waiting.popleft())
 
-    def _ahead(self, path: str, first: int, last: int, size: int) -> Future[bytes]:
-        """Fetch a part beside others. The thread is none that Python would wait for at its end."""
-        future: Future[bytes] = Future()
+    def _ahead(self, path: str, first: int, last: int, size: int) -> SimpleQueue[bytes | BaseException]:
+        """Fetch a part beside others; it ends with no bytes. Python does not wait for the thread at its end."""
+        chunks: SimpleQueue[bytes | BaseException] = SimpleQueue()
 
         def fetch() -> None:
             try:
-                future.set_result(b"".join(self._part(path, first, last, size)))
+                for chunk in self._part(path, first, last, size):
+                    chunks.put(chunk)
+                chunks.put(b"")
             except BaseException as error:  # noqa: BLE001  it is raised where one waits
-                future.set_exception(error)
+                chunks.put(error)
 
         threading.Thread(target=fetch, name="range", daemon=True).start()
-        return future
+        return chunks
 
     def _part(self, path: str, first: int, last: int, size: int) -> Iterator[bytes]:
         """Yield the bytes from `first` on to before `last`, asked for again where the connection broke."""

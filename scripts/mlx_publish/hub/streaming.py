@@ -12,10 +12,12 @@ from typing import Any
 
 from mlx_publish.errors import Interrupted, SurroundingsError
 from mlx_publish.evidence.digests import git_sha1_of
-from mlx_publish.hub.ranges import PART, Remote
+from mlx_publish.hub.ranges import Remote, part_bytes
 from mlx_publish.hub.stream_folder import StreamFolder
 from mlx_publish.model.files import FileEntry
 
+_LINES = 2
+"""Lines that say how much has arrived, for each request."""
 _TICK = 0.02
 """Seconds between two looks at what the child has finished."""
 _BLOCK = 8 << 20
@@ -71,7 +73,7 @@ class Fetching:
         self._thread.start()
 
     def prove_begun(self) -> None:
-        """Bring no further file, and wait until all is whole of which the child has read; `check` says what is wrong."""
+        """Bring no further file, and wait until all is whole that the child has read of; `check` says what is wrong."""
         self._closing.set()
         self._thread.join()
 
@@ -131,11 +133,15 @@ class Fetching:
                 self._go_on()
                 digest.update(block)
             self.folder.note(entry.path, there)
+            noted = there
             for chunk in self._rest(entry, there):
                 _write(file.fileno(), chunk, there)
                 digest.update(chunk)
                 there += len(chunk)
-                self.folder.note(entry.path, there)
+                # A line for each piece of the network would be as many lines as there are packets.
+                if there - noted >= part_bytes(entry.size) // _LINES or there == entry.size:
+                    self.folder.note(entry.path, there)
+                    noted = there
         self._prove(entry, digest.hexdigest())
         self._proven.add(entry.path)
         self.folder.prove(entry.path)
@@ -145,8 +151,11 @@ class Fetching:
         if start >= entry.size:
             return
         self._wait_for_room(entry, start)
+        asked = start
         for chunk in self.remote.rest(entry.path, start, entry.size):
-            self._wait_for_room(entry, start)
+            if start >= asked:
+                self._wait_for_room(entry, start)
+                asked = start + part_bytes(entry.size)
             start += len(chunk)
             yield chunk
 
@@ -155,7 +164,7 @@ class Fetching:
         self._let_go()
         while (others := self._others(entry)) and not self._closing.is_set():
             held = others + self._held(entry.path, start) + self.folder.spilled()
-            if held + min(PART, entry.size - start) <= (1 + _BEGUN) * self._largest + self.spare:
+            if held + 2 * min(part_bytes(entry.size), entry.size - start) <= (1 + _BEGUN) * self._largest + self.spare:
                 return
             self._wait()
 
