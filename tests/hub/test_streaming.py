@@ -49,6 +49,7 @@ class Site:
     files: RepoFiles
     place: Path
     told: list[str]
+    started: list[Fetching]
 
     def folder(self) -> StreamFolder:
         """What lies there for this source."""
@@ -65,7 +66,8 @@ class Site:
             elif not folder.is_laid(entry.path, entry.size):
                 folder.lay(entry.path, entry.size, self.files.front(entry.path), whole=True)
         remote = Remote(REPO, self.files.commit, lambda now: self.told.append(str(now)))
-        return Fetching(folder, remote, entries, links or {}, sha256_of, lambda: None)
+        self.started.append(Fetching(folder, remote, entries, links or {}, sha256_of, lambda: None))
+        return self.started[-1]
 
     def all_of_it(self, folder: StreamFolder, links: Mapping[str, Path] | None = None, seconds: float = 0) -> Child:
         """Let a child work until all is finished; what is wrong is raised."""
@@ -96,7 +98,10 @@ def site(tmp_path: Path, options: dict[str, bool], monkeypatch: pytest.MonkeyPat
         user = User(tmp_path / "home", hub, "read", {"MLX_PUBLISH_PATIENCE": "5"})
         with in_process.surroundings(user.environment, tmp_path):
             hub.put("acme/other", {"a": b"1"})
-            yield Site(hub, RepoFiles(REPO, commit), tmp_path, [])
+            site = Site(hub, RepoFiles(REPO, commit), tmp_path, [], [])
+            yield site
+            for fetching in site.started:  # another test's Hub may have the same port
+                fetching.remote.end()
 
 
 REDIRECTS, NO_RANGES = {"cdn": True}, {"ranges": False}
