@@ -56,9 +56,9 @@ class Fault:
     method: str
     pattern: str
     times: int = 1
-    kind: Literal[
-        "status", "cut", "reset", "lost-response", "foreign", "corrupt", "rotten", "late", "flip", "slow"
-    ] = "status"
+    kind: Literal["status", "cut", "reset", "lost-response", "foreign", "corrupt", "rotten", "late", "flip", "slow"] = (
+        "status"
+    )
     theirs: str = "theirs.txt"
     after_bytes: int = 0
     status: int = 503

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamed import made, scattered
 
 from hub import Fault, Hub
 from mlx_publish.source import room
 from models import make_model
 from pipeline import User, digests, read_json, wait_for, write_recipe
 from plans import write_plan_of
-from streamed import made, scattered
 
 LLAMA, EXPERTS, WIDER = "acme/Llama", "acme/Experts", "acme/Wider"
 VARIANTS = ["4bit", "8bit"]
@@ -286,6 +286,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "dwq": ({"variants": ["4bit-dwq"]}, "dwq learns from the whole source (4bit-dwq)"),
     "a plan": ({"variants": [{"target_bpw": 4.6}]}, "a plan is measured with the whole source (4.6bpw)"),
     "auto": ({"variants": "auto"}, "a plan is measured with the whole source (near-identical)"),
+    "multi-token heads": ({"mtp": "keep"}, "'mtp' writes the multi-token heads once the conversion has ended"),
     "transformers": (
         {"fidelity": {"reference": "transformers"}},
         "'reference: transformers' computes with the whole source",

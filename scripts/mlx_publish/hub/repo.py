@@ -94,6 +94,7 @@ class RepoFiles:
             end = header_end(data)
             if len(data) < end <= min(size, 8 + MAX_HEADER):
                 data += remote.some(path, len(data), end, size)
-        if sum(map(len, self._fronts.values())) + len(data) <= _KEPT:
+        # Headers are read by several threads: the values are copied at once.
+        if sum(map(len, list(self._fronts.values()))) + len(data) <= _KEPT:
             self._fronts[path] = data
         return data

@@ -43,6 +43,8 @@ def why_not_streamed(context: Context, variant: Variant) -> str:
     """
     if context.recipe.spec.fidelity.reference == "transformers":
         return "'reference: transformers' computes with the whole source"
+    if context.recipe.spec.mtp is not None:
+        return "'mtp' writes the multi-token heads once the conversion has ended, when the source has gone"
     method = variant.quantizer
     given = method.portable and (variant.label in context.plans or variant.label in context.recipe.plans)
     if not variant.quantized or not method.learns or given:
@@ -67,6 +69,8 @@ def judge_streamed(context: Context, variants: Sequence[Variant]) -> None:
 def _remedy(context: Context, variant: Variant) -> str:
     if context.recipe.spec.fidelity.reference == "transformers":
         return "Remove 'reference: transformers', or 'stream: true' on a machine with room for the source."
+    if context.recipe.spec.mtp is not None:
+        return "Remove 'mtp', or 'stream: true' on a machine with room for the source."
     if variant.quantizer.portable:
         return "Make the plan on a machine with room for the source, and follow it here with plan: FILE; or use 4bit."
     return "Use a variant by plain rounding, such as 4bit, or one with plan: FILE; or remove 'stream: true'."
