@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamed import made, scattered
 
 from hub import Fault, Hub
 from mlx_publish.source import room
 from models import make_model
 from pipeline import User, digests, read_json, wait_for, write_recipe
 from plans import write_plan_of
+from streamed import made, scattered
 
 LLAMA, EXPERTS, WIDER = "acme/Llama", "acme/Experts", "acme/Wider"
 VARIANTS = ["4bit", "8bit"]
