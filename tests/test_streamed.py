@@ -15,6 +15,7 @@ import pytest
 
 from hub import Fault, Hub
 from mlx_publish.source import room
+from mlx_publish.source import streamed as source_streamed
 from models import make_model
 from pipeline import User, digests, read_json, wait_for, write_recipe
 from plans import write_plan_of
@@ -286,6 +287,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "dwq": ({"variants": ["4bit-dwq"]}, "dwq learns from the whole source (4bit-dwq)"),
     "a plan": ({"variants": [{"target_bpw": 4.6}]}, "a plan is measured with the whole source (4.6bpw)"),
     "auto": ({"variants": "auto"}, "a plan is measured with the whole source (near-identical)"),
+    "an adapter": ({"adapter": "acme/Adapter"}, "'adapter' is fused into a base that is there as a whole"),
     "multi-token heads": ({"mtp": "keep"}, "'mtp' writes the multi-token heads once the conversion has ended"),
     "transformers": (
         {"fidelity": {"reference": "transformers"}},
@@ -297,6 +299,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_what_needs_the_whole_source_is_refused_by_inspect(hub: Hub, tmp_path: Path, name: str) -> None:
     keys, words = CONTRADICTIONS[name]
+    hub.put("acme/Adapter", {"adapter_config.json": b"{}"})
     user, recipe = user_of(hub, tmp_path / "u", **keys)
     ended = user.run("inspect", "--recipe", recipe, code=2)
     [line] = [n for n, text in enumerate(recipe.read_text().splitlines(), 1) if '"stream"' in text]
@@ -355,3 +358,14 @@ def test_a_plan_that_is_given_is_followed_straight_from_the_hub(
         results.append(digests(user.home / "work/r/planned/model"))
     assert results[0] == results[1]
     assert "quantization-plan.yaml" in results[0]
+
+
+def test_weights_of_which_mlx_needs_a_copy_are_not_streamed(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_streamed, "is_odd", lambda _: True)
+    user, recipe = user_of(hub, tmp_path / "u")
+    ended = user.run("inspect", "--recipe", recipe, code=2)
+    assert "stream: the source cannot be streamed: model-00001-of-00008.safetensors has tensors of a type" in ended.text
+    _, recipe = user_of(hub, tmp_path / "u", stream=None)
+    user.run("inspect", "--recipe", recipe)

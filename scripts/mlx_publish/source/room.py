@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.context import Context
-from mlx_publish.errors import Refused, SurroundingsError
+from mlx_publish.errors import BadInput, Refused, SurroundingsError
 from mlx_publish.evidence.report import CACHED, PASSING, STREAMED, Finding
 from mlx_publish.hub.limits import WORTH_ASKING, Load, judge, storage_of
 from mlx_publish.hub.stream_folder import taken
@@ -21,7 +21,7 @@ from mlx_publish.model.select import side_files
 from mlx_publish.model.size import SHARD, conversion_memory, estimate_bytes
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.resolve import metadata_of, source_of
-from mlx_publish.source.streamed import why_not_streamed
+from mlx_publish.source.streamed import why_not_by_headers, why_not_streamed
 from mlx_publish.text.numbers import size
 from mlx_publish.text.progress import Step
 
@@ -182,7 +182,14 @@ def disk_of(context: Context, result: int) -> Disk:
 def _is_streamed(context: Context, disk: Disk, variants: Sequence[Variant]) -> bool:
     """Return whether the source is streamed. Raises `SurroundingsError` if it has no room in the way that is left."""
     asked = context.recipe.spec.stream
-    reason = next(filter(None, (why_not_streamed(context, variant) for variant in variants)), "")
+    reasons = [why_not_by_headers(context), *(why_not_streamed(context, variant) for variant in variants)]
+    if (reason := next(filter(None, reasons), "")) and asked:
+        raise BadInput(
+            f"the source cannot be streamed: {reason}",
+            place=context.recipe.place_of("stream") if context.recipe.place else "--stream",
+            key="stream" if context.recipe.place else "",
+            remedy="Remove 'stream: true' on a machine with room for the source.",
+        )
     if asked or (asked is None and not disk.is_ample and not reason):
         if disk.streamed > disk.free:
             raise SurroundingsError(

@@ -11,7 +11,9 @@ from mlx_publish.evidence.results import Inspected
 from mlx_publish.hub.repo import FRONT, RepoFiles
 from mlx_publish.hub.stream_folder import StreamFolder
 from mlx_publish.hub.streaming import cached
+from mlx_publish.model.names import shown
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.source.odd_types import is_odd
 from mlx_publish.source.resolve import metadata_of, source_of
 
 _FRONTS = 16 << 20
@@ -43,6 +45,8 @@ def why_not_streamed(context: Context, variant: Variant) -> str:
     """
     if context.recipe.spec.fidelity.reference == "transformers":
         return "'reference: transformers' computes with the whole source"
+    if context.recipe.spec.adapter is not None:
+        return "'adapter' is fused into a base that is there as a whole"
     if context.recipe.spec.mtp is not None:
         return "'mtp' writes the multi-token heads once the conversion has ended, when the source has gone"
     method = variant.quantizer
@@ -69,11 +73,18 @@ def judge_streamed(context: Context, variants: Sequence[Variant]) -> None:
 def _remedy(context: Context, variant: Variant) -> str:
     if context.recipe.spec.fidelity.reference == "transformers":
         return "Remove 'reference: transformers', or 'stream: true' on a machine with room for the source."
-    if context.recipe.spec.mtp is not None:
-        return "Remove 'mtp', or 'stream: true' on a machine with room for the source."
+    for key in ("adapter", "mtp"):
+        if getattr(context.recipe.spec, key) is not None:
+            return f"Remove '{key}', or 'stream: true' on a machine with room for the source."
     if variant.quantizer.portable:
         return "Make the plan on a machine with room for the source, and follow it here with plan: FILE; or use 4bit."
     return "Use a variant by plain rounding, such as 4bit, or one with plan: FILE; or remove 'stream: true'."
+
+
+def why_not_by_headers(context: Context) -> str:
+    """Return why the weight files cannot be streamed; empty if they can."""
+    odd = [path for path, tensors in metadata_of(context).headers.items() if is_odd(tensors)]
+    return f"{shown(odd[0])} has tensors of a type for which MLX needs a copy of the whole file" if odd else ""
 
 
 def stream_of(context: Context) -> StreamFolder:
