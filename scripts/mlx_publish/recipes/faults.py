@@ -87,7 +87,8 @@ def _key_meant(path: Sequence[str | int], spec: type[BaseModel]) -> str:
     other = KEYS.get(key.casefold().replace("-", "_"), "")
     if meant := (other if other in known else "") or nearest(key, known):
         return f"; did you mean {meant}?"
-    for name, field in spec.model_fields.items():
+    # What people write on top belongs most often to a variant.
+    for name, field in sorted(spec.model_fields.items(), key=lambda item: item[0] != "variants"):
         section = section_of(field.annotation)
         if section is not None and section is not here and (meant := nearest(key, section.model_fields)):
             return f"; did you mean {meant} below {name}?"
