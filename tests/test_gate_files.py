@@ -94,12 +94,10 @@ def test_144_has_no_group_but_the_smallest(tmp_path: Path) -> None:
 
 
 QUANTIZED: dict[str, dict[str, Any]] = {
-    "awq": {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}},
-    "gptq": {"quantization_config": {"quant_method": "gptq", "bits": 4, "desc_act": False}},
-    "bitsandbytes": {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
-    "compressed-tensors": {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}},
-    "fp8": {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
-    "mxfp4": {"quantization_config": {"quant_method": "mxfp4"}},
+    "hqq": {"quantization_config": {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4}}}},
+    "quanto": {"quantization_config": {"quant_method": "quanto", "weights": "int4"}},
+    "torchao": {"quantization_config": {"quant_method": "torchao"}},
+    "BitNet": {"quantization_config": {"quant_method": "bitnet", "quantization_mode": "online"}},
     "MLX": {"quantization": {"bits": 4, "group_size": 64}},
 }
 
@@ -112,6 +110,15 @@ def test_a_quantized_source_is_refused_with_the_model_to_take_instead(tmp_path: 
     assert made.failed("8bit") == ["unquantized"]
     assert method.lower() in made.text.lower()
     assert "Use the model it was made from: acme/Plain" in made.text
+
+
+def test_a_config_left_over_on_plain_weights_changes_nothing_but_a_warning(tmp_path: Path) -> None:
+    block = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    made = gate(make_model(tmp_path / "m", config={"quantization_config": block}))
+    plain = gate(make_model(tmp_path / "plain"))
+    assert "fp8, 8 bits, and all weights are plain numbers" in " ".join(made.text.split())
+    assert made.config() == plain.config()
+    assert (made.model() / "model.safetensors").read_bytes() == (plain.model() / "model.safetensors").read_bytes()
 
 
 def test_a_quantized_conversion_is_no_source(tmp_path: Path) -> None:

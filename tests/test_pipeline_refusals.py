@@ -83,10 +83,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
     "weights cut short": (cut_short, "readable", ["model.safetensors", "bytes that its header promises"]),
     "a pickle only": (pickle_only, "weights-present", ["no safetensors weights; it has pytorch_model.bin"]),
     "no tokenizer": (no_tokenizer, "tokenizer", ["no tokenizer"]),
-    "GPTQ": (
-        config(quantization_config={"quant_method": "gptq", "bits": 4}),
+    "a form that is not read": (
+        config(quantization_config={"quant_method": "quanto", "bits": 4}),
         "unquantized",
-        ["already quantized (GPTQ, 4 bits"],
+        ["already quantized (Quanto, 4 bits"],
     ),
     "MLX's own quantization": (config(quantization={"bits": 4}), "unquantized", ["already quantized (MLX, 4 bits"]),
     "no licence": (no_licence, "licence", ["the licence is unknown", "license: …"]),

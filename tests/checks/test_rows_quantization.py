@@ -8,6 +8,9 @@ import pytest
 
 from headers import LAYERS, Tensors, facts, failures, find
 
+P = "model.layers.0.mlp.up_proj"
+UNREAD: Tensors = {**LAYERS, f"{P}.weight": ("I16", (64, 64))}
+"""Weights of a form that nobody reads."""
 GROUPS = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "targets": ["Linear"]}}
 
 
@@ -34,7 +37,7 @@ GROUPS = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "targets": ["Li
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_block_of_config_is_named(block: dict[str, Any], words: str, nested: bool) -> None:
     config = {"quantization_config": block}
-    source = facts(config={"text_config": config} if nested else config)
+    source = facts(config={"text_config": config} if nested else config, tensors=UNREAD)
     assert failures(source) == ["unquantized"]
     assert words in find("unquantized", source).message
     assert "the bits in its name" in find("unquantized", source).message
@@ -61,7 +64,7 @@ def test_a_quantization_of_mlx_is_named() -> None:
     ],
 )
 def test_a_file_beside_it_is_named(path: str, content: dict[str, Any], words: str) -> None:
-    source = facts({path: content})
+    source = facts({path: content}, tensors=UNREAD)
     assert failures(source) == ["unquantized"]
     assert f"({words}, according to {path})" in find("unquantized", source).message
 
@@ -69,9 +72,6 @@ def test_a_file_beside_it_is_named(path: str, content: dict[str, Any], words: st
 def test_a_cache_that_was_quantized_is_no_quantized_model() -> None:
     assert failures(facts({"hf_quant_config.json": {"quantization": {"kv_cache_quant_algo": "FP8"}}})) == []
     assert failures(facts(config={"quantization_config": None})) == []
-
-
-P = "model.layers.0.mlp.up_proj"
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,57 @@ def test_weights_of_a_form_that_is_read_pass_though_no_config_names_it(tensors: 
     )
 
 
-def test_a_config_that_names_a_quantization_which_the_tensors_have_not_is_refused() -> None:
-    block = {"quantization_config": {"quant_method": "fp8"}}
-    assert failures(facts(config=block, tensors={**LAYERS, "a.k_scale": ("F32", ())})) == ["unquantized"]
+@pytest.mark.parametrize(
+    ("block", "side"),
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, {}),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "_load_in_4bit": True}, {}),
+        ({"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}, {}),
+        ({"quant_method": "compressed-tensors", "config_groups": GROUPS, "format": "pack-quantized"}, {}),
+        ({"config_groups": GROUPS}, {}),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, {}),
+        ({}, {"hf_quant_config.json": {"producer": {}, "quantization": {"quant_algo": "NVFP4"}}}),
+        ({}, {"quantize_config.json": {"bits": 4, "group_size": 128, "desc_act": True}}),
+        ({}, {"quant_config.json": {"w_bit": 4, "q_group_size": 128}}),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_config_left_over_on_plain_weights_is_told_and_not_refused(
+    block: dict[str, Any], side: dict[str, Any], nested: bool
+) -> None:
+    config = {"quantization_config": block}
+    source = facts(side, config={"text_config": config} if nested else config)
+    assert failures(source) == []
+    found = find("unquantized", source)
+    assert found.status == "warn"
+    assert "all weights are plain numbers" in found.message
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors"),
+    [
+        ({"quantization_config": {"quant_method": "bitnet", "quantization_mode": "online"}}, {}),
+        ({"quantization_config": {"quant_method": "something-new", "bits": 3}}, {}),
+        ({"quantization_config": {"bits": 4, "group_size": 64}}, {}),
+        ({"quantization_config": {"quant_method": "fp8"}, "quantization": {"bits": 4}}, {}),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "compressed-tensors",
+                    "transform_config": {"config_groups": {"R1": {"type": "hadamard"}}},
+                }
+            },
+            {},
+        ),
+        ({"quantization_config": {"quant_method": "fp8"}}, {f"{P}.weight": ("U8", (64, 64))}),
+        (
+            {"quantization_config": {"quant_method": "fp8"}},
+            {f"{P}.weight": ("BF16", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))},
+        ),
+    ],
+)
+def test_a_config_that_may_still_mean_something_is_refused(config: dict[str, Any], tensors: Tensors) -> None:
+    assert "unquantized" in failures(facts(config=config, tensors={**LAYERS, **tensors}))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +235,7 @@ def test_masks_and_positions_are_no_weights() -> None:
 )
 def test_the_base_model_is_named(name: str, card: str, remedy: str) -> None:
     readme = f"---\nlicense: mit\n{card}---\n".encode()
-    source = facts({"README.md": readme}, config={"quantization_config": {"quant_method": "awq"}}, name=name)
+    source = facts({"README.md": readme}, config={"quantization_config": {"quant_method": "quanto"}}, name=name)
     assert find("unquantized", source).remedy.endswith(remedy)
 
 

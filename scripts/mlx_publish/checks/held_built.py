@@ -71,7 +71,8 @@ def _repacked(facts: BuiltFacts) -> Says:
 def _why(reasons: Mapping[str, int]) -> str:
     """Return the reasons that most weights have, of which there may be one for each."""
     most = sorted(reasons, key=lambda reason: -reasons[reason])
-    more = f"; and {len(most) - _NAMED:,} more reasons" if len(most) > _NAMED else ""
+    left = len(most) - _NAMED
+    more = f"; and {left:,} more reason{'s' * (left > 1)}" if left > 0 else ""
     return "; ".join(most[:_NAMED]) + more
 
 

@@ -39,7 +39,15 @@ def _unquantized(facts: SourceFacts) -> Says:
         return passed("the source is not quantized")
     # The form shows in the tensors, whose headers are asked for only where a config says that there is one.
     packing = facts.source.packing
-    return passed(_read(packing)) if packing and packing.weights else _refusal(quantized, facts)
+    if packing and packing.weights:
+        return passed(_read(packing))
+    if facts.source.has_left_over:
+        return warned(
+            f"{quantized.where} says {quantized}, and all weights are plain numbers: they are taken as they are, and "
+            "the result says nothing of it",
+            "Remove it from the source if it is yours; else see in its card that the weights were made whole again.",
+        )
+    return _refusal(quantized, facts)
 
 
 def _read(packing: Packing) -> str:

@@ -24,6 +24,8 @@ _MOST_OFF = 0.25
 _PIECE = 1 << 20
 """Scales that are looked at at a time."""
 
+_KINDS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
+
 Exact = NDArray[np.float64]
 
 
@@ -43,7 +45,9 @@ def integers_as_affine(weight: PackedWeight, packing: Precision, dtype: mx.Dtype
         off = max(off, part.off)
     if off > _MOST_OFF:
         kind = str(dtype).rpartition(".")[2]
-        return f"scales and zero points are too far from what {kind} holds ({off:.2g} steps), rounding anew is nearer"
+        own = _KINDS.get(files.stored[weight.parts["scales"]].info.dtype, kind)
+        known = f"; with dtype: {own}, as the source has them, they may be kept" if own != kind else ""
+        return f"scales and zero points are too far from what {kind} holds, rounding anew is nearer{known}"
     return repack
 
 

@@ -15,8 +15,9 @@ from mlx_publish.model.draft import judge_kinds
 from mlx_publish.model.files import FileEntry, ModelFiles, read_json_file
 from mlx_publish.model.folder import Stray
 from mlx_publish.model.fused_files import PREFIX, FusedFiles, folders_of
+from mlx_publish.model.left_over import is_left_over
 from mlx_publish.model.legal import Legal, read_legal
-from mlx_publish.model.packed import Packing, packing_of
+from mlx_publish.model.packed import Packing, block_of, packing_of
 from mlx_publish.model.quantized import SIDE_FILES
 from mlx_publish.model.select import carried_files, is_legal, is_tokenizer
 from mlx_publish.model.senses import is_language
@@ -170,13 +171,22 @@ class Metadata:
         return tuple(tensor for header in self.headers.values() for tensor in header)
 
     @cached_property
+    def _side(self) -> Mapping[str, Mapping[str, object]]:
+        return {path: content for path in SIDE_FILES if (content := self.json(path)) is not None}
+
+    @cached_property
+    def has_left_over(self) -> bool:
+        """Return whether it says of a quantization that its weights, all of them plain numbers, do not have."""
+        block = block_of(self.config.raw, self._side)
+        return not (self.packing and self.packing.weights) and is_left_over(self.config.raw, block, self.tensors)
+
+    @cached_property
     def packing(self) -> Packing | None:
         """Return how the weights are held where they are quantized in a form that is read; None for plain numbers.
 
         Raises `Refused` naming the tensor where the parts of a weight do not fit each other.
         """
-        side = {path: content for path in SIDE_FILES if (content := self.json(path)) is not None}
-        return packing_of(self.config.raw, side, self.stored_tensors, self.config.dtype)
+        return packing_of(self.config.raw, self._side, self.stored_tensors, self.config.dtype)
 
     @cached_property
     def tensors(self) -> tuple[TensorInfo, ...]:

@@ -16,8 +16,9 @@ from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.draft import Change
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.fused_files import PREFIX, FusedFiles
+from mlx_publish.model.left_over import is_left_over
 from mlx_publish.model.normalise import normalise_config
-from mlx_publish.model.packed import PACKED_FILE, Packing, packing_of, without_block
+from mlx_publish.model.packed import PACKED_FILE, Packing, block_of, packing_of, without_block
 from mlx_publish.model.quantized import SIDE_FILES
 from mlx_publish.model.select import is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX, TensorInfo, read_header
@@ -68,8 +69,10 @@ def prepare(
     weights = tuple(path for path in paths if path.endswith(".safetensors") and not path.startswith(PREFIX))
     headers = {path: read_header(source / path) for path in weights}
     stored = tuple(itertools.chain.from_iterable(headers.values()))
-    packing = _packing(files, config, stored)
-    normal, changes = normalise_config(without_block(config) if packing else config)
+    side_said = {path: content for path in SIDE_FILES if (content := read_json_file(files, path)) is not None}
+    packing = packing_of(config, side_said, stored, ModelConfig(config).dtype)
+    left_over = is_left_over(config, block_of(config, side_said), stored)
+    normal, changes = normalise_config(without_block(config) if packing or left_over else config)
     tensors = packing.tensors(stored) if packing else stored
     fused = origin.files if isinstance(origin.files, FusedFiles) else None
     tensors = fused.fusing.tensors(tensors) if fused else tensors
@@ -94,11 +97,6 @@ def prepare(
     for path in travelling:
         place(prepared.side / path, source / path, link=False)
     return prepared
-
-
-def _packing(files: FolderFiles, config: Mapping[str, object], stored: Sequence[TensorInfo]) -> Packing | None:
-    side = {path: content for path in SIDE_FILES if (content := read_json_file(files, path)) is not None}
-    return packing_of(config, side, stored, ModelConfig(config).dtype)
 
 
 @contextlib.contextmanager
