@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import threading
@@ -355,6 +356,21 @@ def test_another_part_than_was_asked_for_is_not_taken(site: Site, monkeypatch: p
 
     monkeypatch.setattr(hub_read, "_ranged", shifted)
     with pytest.raises(SurroundingsError, match=f"{FIRST} came as the bytes bytes 7-99"):
+        site.files.front(FIRST)
+
+
+def test_a_proxy_that_packs_whole_files_is_unpacked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def packed(_: object, whole: Slice, headers: dict[str, str]) -> Answer:
+        return Answer(200, {**headers, "Content-Encoding": "gzip"}, gzip.compress(whole.path.read_bytes(), 1))
+
+    monkeypatch.setattr(hub_read, "_ranged", packed)
+    child = site.all_of_it(site.folder())
+    assert (child.wrong, child.proven) == ([], list(CONTENTS))
+
+
+def test_the_page_of_a_proxy_is_told_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_read, "_ranged", lambda *_: Answer(200, {}, b"<html>Log in</html>"))
+    with pytest.raises(SurroundingsError, match=f"{FIRST} came as a file of 19 bytes, not {len(CONTENTS[FIRST])}"):
         site.files.front(FIRST)
 
 

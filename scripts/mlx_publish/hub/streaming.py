@@ -206,15 +206,20 @@ class Fetching:
             return
         name = f"{self.remote.repo}/{entry.path}"
         if entry.path in self.links:
-            raise SurroundingsError(
-                f"{self.links[entry.path]} in the Hub's cache differs from the Hub's digest of {name}",
-                remedy="Run the same command again: the file is downloaded instead. The copy was left as it is.",
-            )
+            raise wrong_copy(self.links[entry.path], name)
         self.folder.drop(entry.path)
         raise SurroundingsError(
             f"{name} was downloaded, but its bytes differ from the Hub's",
             remedy="Its bytes were removed, and nothing that was made of them is kept; run the same command again.",
         )
+
+
+def wrong_copy(there: Path, name: str) -> SurroundingsError:
+    """Return the error for a file in the client's cache that is not what the Hub has under a name."""
+    return SurroundingsError(
+        f"{there} in the Hub's cache differs from the Hub's digest of {name}",
+        remedy="Run the same command again: the file is downloaded instead. The copy was left as it is.",
+    )
 
 
 def _digest_of(entry: FileEntry) -> Any:
