@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -372,6 +374,20 @@ def test_the_page_of_a_proxy_is_told_at_once(site: Site, monkeypatch: pytest.Mon
     monkeypatch.setattr(hub_read, "_ranged", lambda *_: Answer(200, {}, b"<html>Log in</html>"))
     with pytest.raises(SurroundingsError, match=f"{FIRST} came as a file of 19 bytes, not {len(CONTENTS[FIRST])}"):
         site.files.front(FIRST)
+
+
+def test_a_full_disk_names_the_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = site.folder()
+    fetching = site.fetching(folder)
+    monkeypatch.setattr(os, "pwrite", full)
+    fetching.start()
+    fetching._thread.join(20)
+    with pytest.raises(OSError, match="No space left") as raised:
+        fetching.check()
+    assert raised.value.filename == str(folder.shard(FIRST))
 
 
 def test_a_token_that_may_not_read_any_more_ends_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

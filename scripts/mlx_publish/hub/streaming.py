@@ -13,7 +13,7 @@ from typing import Any
 from mlx_publish.errors import Interrupted, SurroundingsError
 from mlx_publish.evidence.digests import git_sha1_of
 from mlx_publish.hub.ranges import Remote, part_bytes
-from mlx_publish.hub.stream_folder import StreamFolder
+from mlx_publish.hub.stream_folder import StreamFolder, naming
 from mlx_publish.model.files import FileEntry
 
 _LINES = 2
@@ -135,7 +135,8 @@ class Fetching:
             self.folder.note(entry.path, there)
             noted = there
             for chunk in self._rest(entry, there):
-                _write(file.fileno(), chunk, there)
+                with naming(path):
+                    _write(file.fileno(), chunk, there)
                 digest.update(chunk)
                 there += len(chunk)
                 # A line for each piece of the network would be as many lines as there are packets.
