@@ -15,11 +15,11 @@ from mlx_publish.text.numbers import size
 WITHOUT = "Leave out mtp: the model itself loses nothing."
 _KEY = "mtp: keep"
 _TIE, _ROUTED_TIE, _HALF_TIE = 0.002, 0.1, 0.25
-"""Nats by which rounding alone may turn a choice: in float32, the same where a router chooses experts, in half precision.
+"""Nats by which rounding alone may turn a choice: in float32, there with a router of experts, and in half precision.
 
 A round of several tokens adds in another order than one token after the other. In float32, dense models parted where
-tokens were at most 0.0004 apart: five times that is allowed. A router turns the same rounding into another expert: a random
-model with experts parted at 0.02. Logits in half precision have steps of up to an eighth.
+tokens were at most 0.0004 apart: five times that is allowed. A router turns the same rounding into another expert: a
+random model with experts parted at 0.02. Logits in half precision have steps of up to an eighth.
 """
 _MOST = 0.5
 """Share of the answers that ties may turn."""
