@@ -243,6 +243,37 @@ def test_files_in_the_cache_are_used_and_stay(hub: Hub, tmp_path: Path, ordinary
     assert damaged.is_file()
 
 
+def test_a_header_that_is_damaged_in_the_cache_is_no_verdict_on_the_model(
+    hub: Hub, tmp_path: Path, ordinary: dict[str, Any]
+) -> None:
+    user, recipe = user_of(hub, tmp_path / "u", stream=None)
+    user.run("convert", "--recipe", recipe)
+    shutil.rmtree(user.home / "work")
+    name = str(hub.tree(LLAMA)["model-00004-of-00008.safetensors"].sha256)
+    damaged = user.home / "huggingface/hub/models--acme--Llama/blobs" / name
+    data = bytearray(damaged.read_bytes())
+    data[data.index(b"{")] ^= 1
+    damaged.write_bytes(data)
+    user, recipe = user_of(hub, tmp_path / "u")
+    ended = user.run("convert", "--recipe", recipe, code=4)
+    assert f"{name} in the Hub's cache differs from the Hub's digest" in ended.text
+    user.run("convert", "--recipe", recipe)
+    assert models(user) == ordinary[LLAMA]
+
+
+def test_a_conversion_with_the_whole_source_removes_what_a_streamed_one_left(
+    hub: Hub, tmp_path: Path, ordinary: dict[str, Any]
+) -> None:
+    user, recipe = user_of(hub, tmp_path / "u")
+    user.run("inspect", "--recipe", recipe)
+    stream = user.home / "work/r/source/stream"
+    assert stream.is_dir()
+    user, recipe = user_of(hub, tmp_path / "u", stream=False)
+    user.run("convert", "--recipe", recipe)
+    assert not stream.exists()
+    assert models(user) == ordinary[LLAMA]
+
+
 def test_a_source_that_does_not_fit_beside_its_result_is_streamed_by_itself(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ordinary: dict[str, Any], sources: dict[str, Path]
 ) -> None:

@@ -41,11 +41,20 @@ def test_a_drafter_that_changes_nothing_passes_with_its_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gap", "computed_in", "status"),
-    [(0.02, "float32", "pass"), (0.12, "float32", "fail"), (0.2, "as stored", "pass"), (0.3, "as stored", "fail")],
+    ("gap", "computed_in", "routed", "status"),
+    [
+        (0.0004, "float32", False, "pass"),
+        (0.003, "float32", False, "fail"),
+        (0.02, "float32", True, "pass"),
+        (0.12, "float32", True, "fail"),
+        (0.2, "as stored", False, "pass"),
+        (0.3, "as stored", True, "fail"),
+    ],
 )
-def test_another_text_is_a_fault_unless_rounding_decides(gap: float, computed_in: str, status: str) -> None:
-    finding = proven(differences=[Difference(2, 7, gap)], computed_in=computed_in)
+def test_another_text_is_a_fault_unless_rounding_decides(
+    gap: float, computed_in: str, routed: bool, status: str
+) -> None:
+    finding = proven(differences=[Difference(2, 7, gap)], computed_in=computed_in, routed=routed)
     assert finding.status == status
     assert ("at token 8" in finding.message) == (status == "fail")
 

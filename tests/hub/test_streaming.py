@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -356,6 +359,35 @@ def test_another_part_than_was_asked_for_is_not_taken(site: Site, monkeypatch: p
     monkeypatch.setattr(hub_read, "_ranged", shifted)
     with pytest.raises(SurroundingsError, match=f"{FIRST} came as the bytes bytes 7-99"):
         site.files.front(FIRST)
+
+
+def test_a_proxy_that_packs_whole_files_is_unpacked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def packed(_: object, whole: Slice, headers: dict[str, str]) -> Answer:
+        return Answer(200, {**headers, "Content-Encoding": "gzip"}, gzip.compress(whole.path.read_bytes(), 1))
+
+    monkeypatch.setattr(hub_read, "_ranged", packed)
+    child = site.all_of_it(site.folder())
+    assert (child.wrong, child.proven) == ([], list(CONTENTS))
+
+
+def test_the_page_of_a_proxy_is_told_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_read, "_ranged", lambda *_: Answer(200, {}, b"<html>Log in</html>"))
+    with pytest.raises(SurroundingsError, match=f"{FIRST} came as a file of 19 bytes, not {len(CONTENTS[FIRST])}"):
+        site.files.front(FIRST)
+
+
+def test_a_full_disk_names_the_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = site.folder()
+    fetching = site.fetching(folder)
+    monkeypatch.setattr(os, "pwrite", full)
+    fetching.start()
+    fetching._thread.join(20)
+    with pytest.raises(OSError, match="No space left") as raised:
+        fetching.check()
+    assert raised.value.filename == str(folder.shard(FIRST))
 
 
 def test_a_token_that_may_not_read_any_more_ends_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from mlx_publish.evidence.records import to_json
 from mlx_publish.hub.ranges import Remote
 from mlx_publish.hub.repo import RepoFiles
 from mlx_publish.hub.stream_folder import StreamFolder
-from mlx_publish.hub.streaming import Fetching
+from mlx_publish.hub.streaming import Fetching, wrong_copy
 from mlx_publish.machine.packages import versions
 from mlx_publish.model.files import FileEntry
 from mlx_publish.source.layout import Prepared
@@ -86,6 +86,13 @@ class Streaming:
         finally:
             fetching.end()
 
+    def judge_links(self) -> None:
+        """Raise `SurroundingsError` if a file of the Hub's cache is another one: then a refusal says nothing."""
+        for path, there in self.links.items():
+            entry = self._files.entries[path]
+            if entry.sha256 and self._digest(there) != entry.sha256:
+                raise wrong_copy(there, f"{self._files.repo}/{path}")
+
     def remove(self) -> None:
         """Remove what lies there: the conversion is in its place, or will never be."""
         self.folder.remove()
@@ -107,14 +114,13 @@ class Streaming:
         return result
 
     def _fetching(self) -> tuple[Fetching, Event]:
-        files, stop, work = self._files, Event(), self.context.work
+        files, stop = self._files, Event()
         remote = Remote(files.repo, files.commit, self.context.console.progress)
         entries: list[FileEntry] = [files.entries[path] for path in self.paths]
+        return Fetching(self.folder, remote, entries, self.links, self._digest, stop.set, self._spare()), stop
 
-        def digest(path: Path) -> str:
-            return work.digests_of({path.name: path})[0].sha256
-
-        return Fetching(self.folder, remote, entries, self.links, digest, stop.set, self._spare()), stop
+    def _digest(self, path: Path) -> str:
+        return self.context.work.digests_of({path.name: path})[0].sha256
 
     def _spare(self) -> int:
         """Return the bytes of the disk that are left of what is promised besides, when side files have their copies."""

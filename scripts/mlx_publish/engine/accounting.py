@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from mlx_publish.engine.in_place import apart
 from mlx_publish.engine.source_model import SourceModel
 from mlx_publish.engine.tensor_files import evaluate
 from mlx_publish.evidence.conversion import Accounted
@@ -72,8 +73,9 @@ def _is_same_without(source: SourceModel, names: Sequence[str], whole: Traces) -
 
 def _traces(source: SourceModel, arrays: Mapping[str, mx.array]) -> Traces:
     """Return what is made of arrays by name: the source's own array, or the shape and type of a new one."""
-    own = {id(array): name for name, array in arrays.items()}
-    made = source.sanitized(dict(arrays))
+    given = apart(arrays)
+    own = {id(array): name for name, array in given.items()}
+    made = source.sanitized(dict(given))
     return {name: own.get(id(array)) or (tuple(array.shape), str(array.dtype)) for name, array in made.items()}
 
 

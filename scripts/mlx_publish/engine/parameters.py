@@ -14,6 +14,7 @@ from mlx_publish.engine import tensor_files
 from mlx_publish.engine.adapting import FusedRows
 from mlx_publish.engine.derived import DerivedRows
 from mlx_publish.engine.graph import Graph
+from mlx_publish.engine.in_place import apart
 from mlx_publish.engine.rows import ComputedRows, StoredRows, origin
 from mlx_publish.engine.source_model import SourceModel
 from mlx_publish.engine.tensor_files import FLOATS, evaluate
@@ -122,7 +123,7 @@ class Parameters:
                 self._whole[name] = self._rows_of((name,), shape, dtype).whole()
         shapes = {name: mx.zeros(shape, dtype) for name, (shape, dtype) in self._like.items()}
         own = {name: self._whole.get(name, self._sources[name]) for name in self._leaves[path]}
-        made = self._sanitized(shapes | own)[path]
+        made = self._sanitized(shapes | apart(own))[path]
         if made.shape == self._arrays[path].shape and made.dtype == self._arrays[path].dtype:
             self._arrays[path] = made
 

@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten
 
 from mlx_publish.engine.adapted_source import AdaptedSource
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.in_place import apart, changed
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.engine.tensor_files import TensorFiles
@@ -103,7 +104,7 @@ class SourceModel:
     record: Record
     build: Callable[[], nn.Module]
     sanitized: Callable[[Weights], Weights]
-    """What a fresh model of the class makes of arrays with the names of `arrays`."""
+    """What a fresh model of the class makes of arrays with the names of `arrays`; it may change the objects."""
     files: TensorFiles
     """Where the arrays lie."""
     arrays: Weights = field(default_factory=dict)
@@ -225,7 +226,7 @@ class _Loading:
 
         def build() -> nn.Module:
             fresh = self._fresh()
-            self._sanitized(fresh, self.arrays)  # some classes learn from the names that they have no head
+            self._sanitized(fresh, apart(self.arrays))  # some classes learn from the names that they have no head
             fresh.eval()
             fresh.load_weights(tree_flatten(model.parameters()), strict=True)
             return fresh
@@ -290,7 +291,7 @@ class _Loading:
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
                 if loading.stub:
-                    loading.stub.take(weights)
+                    loading.stub.take(apart(weights))
                 weights = loading.plain(weights)
                 if loading.wide:
                     narrow = (mx.float16, mx.bfloat16)
@@ -298,10 +299,12 @@ class _Loading:
                         name: array.astype(mx.float32) if array.dtype in narrow else array
                         for name, array in weights.items()
                     }
-                loading.arrays.update(weights)
+                own = apart(weights)
                 loading.record.before = _sizes(weights)
                 after = loading._sanitized(self, weights, super())
                 loading.record.after = _sizes(after)
+                # The object that a class changed is what it made, and the source's array is another one.
+                loading.arrays.update(weights | {name: own[name] for name in changed(own, weights)})
                 return after
 
         return Recorded, args_class

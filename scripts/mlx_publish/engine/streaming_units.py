@@ -11,6 +11,7 @@ import numpy as np
 
 from mlx_publish.engine.convert import Output
 from mlx_publish.engine.derived import DerivedRows
+from mlx_publish.engine.in_place import apart
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.rows import StoredRows, count
 from mlx_publish.engine.source_model import SourceModel
@@ -133,7 +134,7 @@ class StreamedParameters(Parameters):
         leaves = {name: self.whole(name) for path in paths for name in self._leaves.get(path, ())}
         if not leaves:  # the class makes them of nothing
             return {path: self._arrays[path] for path in paths}
-        made = self._sanitized(self._sources | leaves)
+        made = self._sanitized(apart(self._sources) | leaves)
         for path in paths:
             planned = self._arrays[path]
             if path not in made or (made[path].shape, made[path].dtype) != (planned.shape, planned.dtype):

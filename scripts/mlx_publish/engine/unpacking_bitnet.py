@@ -74,8 +74,10 @@ class BitNet:
         return table
 
     def array(self, arrays: Mapping[str, mx.array]) -> mx.array:
-        """Return it as MLX computes it; its scale is read, as a GPU does not divide exactly."""
+        """Return it as MLX computes it, lazily; on the CPU, as a GPU does not divide exactly."""
         every = arrays[self.weight.parts["weight"]]
-        scale = np.array(arrays[self.weight.parts["scales"]].astype(mx.float32)).reshape(-1)
+        scale = arrays[self.weight.parts["scales"]].astype(mx.float32).reshape(-1)[:1]
+        by = mx.divide if self.weight.options["divides"] else mx.multiply
+        table = by(mx.array([-1.0, 0.0, 1.0, float("nan")]), scale, stream=mx.cpu)
         codes = mx.concatenate([(every >> (2 * place)) & _UNUSED for place in range(4)])
-        return mx.array(self._table(scale)).astype(self.dtype)[codes]
+        return table.astype(self.dtype)[codes]

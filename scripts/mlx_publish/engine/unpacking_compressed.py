@@ -53,6 +53,10 @@ class IntegerRows(Integers):
         # compressed-tensors fills an index that it does not use with -1.
         return None if (index == -1).any() else super()._checked(index)
 
+    def _lazy_index(self, index: mx.array) -> mx.array:
+        side_by_side = mx.arange(self.shape[-1], dtype=mx.int32) // max(1, self.weight.block[1])
+        return mx.where((index == -1).any(), side_by_side, super()._lazy_index(index))
+
     def _lazily(self, parts: Mapping[str, mx.array]) -> tuple[mx.array, mx.array | int, mx.array]:
         whole = parts["weight"].astype(mx.int32)
         zeros = self._column(parts["zeros"]).astype(mx.int32) if "zeros" in parts else 0

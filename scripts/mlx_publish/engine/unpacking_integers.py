@@ -135,9 +135,9 @@ class Integers(ABC):
         return of_groups.repeat(self.weight.block[1], axis=1)[:, : self.shape[-1]]
 
     def array(self, arrays: Mapping[str, mx.array]) -> mx.array:
-        """Return it as MLX computes it."""
+        """Return it as MLX computes it, lazily: nothing is read, as it may not be there yet."""
         parts = {part: arrays[name] for part, name in self.weight.parts.items()}
-        index = self._checked(np.array(parts["index"]).reshape(-1)) if "index" in parts else None
+        index = self._lazy_index(parts["index"].reshape(-1)) if "index" in parts else None
         if len(self.shape) == 2:
             return self._one(parts, index)
         of_experts = (
@@ -146,16 +146,16 @@ class Integers(ABC):
         )
         return mx.stack([self._one(of_one, index) for of_one in of_experts])
 
-    def _one(self, parts: Mapping[str, mx.array], index: Numbers | None) -> mx.array:
+    def _one(self, parts: Mapping[str, mx.array], index: mx.array | None) -> mx.array:
         whole, zeros, scales = self._lazily(parts)
         whole = whole - (zeros if isinstance(zeros, int) else self._mlx_spread(zeros, index))
         return (whole.astype(mx.float32) * self._mlx_spread(scales.astype(mx.float32), index)).astype(self.dtype)
 
-    def _mlx_spread(self, of_groups: mx.array, index: Numbers | None) -> mx.array:
+    def _mlx_spread(self, of_groups: mx.array, index: mx.array | None) -> mx.array:
         if of_groups.shape[1] == 1:
             return of_groups
         if index is not None:
-            return mx.take(of_groups, mx.array(index), axis=1)
+            return mx.take(of_groups, index, axis=1)
         return mx.repeat(of_groups, self.weight.block[1], axis=1)[:, : self.shape[-1]]
 
     def _index_in(self, files: TensorFiles) -> Numbers | None:
@@ -171,6 +171,10 @@ class Integers(ABC):
                 f"names groups from {index.min()} to {index.max()}; the scales are of {self.groups}",
             )
         return index.astype(np.int32)
+
+    def _lazy_index(self, index: mx.array) -> mx.array:
+        """Return the group of each column. One that is not there becomes the nearest: `_checked` refuses it."""
+        return mx.clip(index, 0, self.groups - 1).astype(mx.int32)
 
     @abstractmethod
     def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:

@@ -76,6 +76,8 @@ class DrafterProof(Drafted):
     """What `smoke` reports of a drafter that mlx-vlm generated with."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
+    routed: bool = False
+    """Whether a router chooses experts, which turns rounding into steps."""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,9 @@ class Remote:
         while start < size:
             at = 0
             with patient.trying(path), self._answer(path, "") as response:
-                for chunk in self._chunks(response):
+                _judge_whole(response, path, size)
+                # Some proxies pack whatever passes, asked or not.
+                for chunk in self._chunks(response, unpacked=True):
                     new = chunk[max(0, start - at) : size - at]
                     at += len(chunk)
                     if new:
@@ -167,8 +169,8 @@ class Remote:
                         return
                 patient.broke("the connection ended too early")
 
-    def _chunks(self, response: Any) -> Iterator[bytes]:
-        for chunk in response.iter_raw():
+    def _chunks(self, response: Any, *, unpacked: bool = False) -> Iterator[bytes]:
+        for chunk in response.iter_bytes() if unpacked else response.iter_raw():
             if self.stop.is_set():
                 raise _stopped()
             yield chunk
@@ -292,8 +294,19 @@ def _judge_range(response: Any, path: str, wanted: tuple[int, int, int]) -> None
         raise _odd(path, f"came with status {response.status_code} and no range")
     if int(stated[1]) != first or int(stated[2]) > last - 1 or stated[3] not in ("*", str(size)):
         raise _odd(path, f"came as the bytes {one_line(stated[0])}, not {first}-{last - 1}/{size}")
-    if _header(response.headers, "Content-Encoding") not in ("", "identity"):
+    if not _is_plain(response):
         raise _odd(path, "came packed, which was not asked for")
+
+
+def _judge_whole(response: Any, path: str, size: int) -> None:
+    """Raise `SurroundingsError` if an answer is another file, as the page of a proxy is."""
+    length = _header(response.headers, "Content-Length")
+    if length.isdecimal() and int(length) != size and _is_plain(response):
+        raise _odd(path, f"came as a file of {one_line(length)} bytes, not {size}")
+
+
+def _is_plain(response: Any) -> bool:
+    return _header(response.headers, "Content-Encoding") in ("", "identity")
 
 
 def _odd(path: str, what: str) -> SurroundingsError:

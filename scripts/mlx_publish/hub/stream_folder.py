@@ -211,9 +211,20 @@ class StreamFolder:
     def _append(self, line: str) -> None:
         descriptor = os.open(self.arrived, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, line.encode())
+            with naming(self.arrived):
+                os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk say of which file it is: to write to an open one says nothing."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def taken(folder: Path) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from mlx_publish.errors import Interrupted, SurroundingsError
 from mlx_publish.evidence.digests import git_sha1_of
 from mlx_publish.hub.ranges import Remote, part_bytes
-from mlx_publish.hub.stream_folder import StreamFolder
+from mlx_publish.hub.stream_folder import StreamFolder, naming
 from mlx_publish.model.files import FileEntry
 
 _LINES = 2
@@ -135,7 +135,8 @@ class Fetching:
             self.folder.note(entry.path, there)
             noted = there
             for chunk in self._rest(entry, there):
-                _write(file.fileno(), chunk, there)
+                with naming(path):
+                    _write(file.fileno(), chunk, there)
                 digest.update(chunk)
                 there += len(chunk)
                 # A line for each piece of the network would be as many lines as there are packets.
@@ -206,15 +207,20 @@ class Fetching:
             return
         name = f"{self.remote.repo}/{entry.path}"
         if entry.path in self.links:
-            raise SurroundingsError(
-                f"{self.links[entry.path]} in the Hub's cache differs from the Hub's digest of {name}",
-                remedy="Run the same command again: the file is downloaded instead. The copy was left as it is.",
-            )
+            raise wrong_copy(self.links[entry.path], name)
         self.folder.drop(entry.path)
         raise SurroundingsError(
             f"{name} was downloaded, but its bytes differ from the Hub's",
             remedy="Its bytes were removed, and nothing that was made of them is kept; run the same command again.",
         )
+
+
+def wrong_copy(there: Path, name: str) -> SurroundingsError:
+    """Return the error for a file in the client's cache that is not what the Hub has under a name."""
+    return SurroundingsError(
+        f"{there} in the Hub's cache differs from the Hub's digest of {name}",
+        remedy="Run the same command again: the file is downloaded instead. The copy was left as it is.",
+    )
 
 
 def _digest_of(entry: FileEntry) -> Any:

@@ -13,6 +13,7 @@ from mlx_publish.machine.resources import most_weights
 from mlx_publish.model.drafters import FOLDER
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import FLOAT32, bounds, rounded
+from mlx_publish.source.resolve import metadata_of
 
 TOKENS = 64
 _TEXTS = (
@@ -56,7 +57,13 @@ def proven(
     if answer.result is None:
         return DrafterUnproven(answer.reason)
     drafted = from_json(Drafted, answer.result)
-    return from_json(DrafterProof, {**_six_digits(drafted), "versions": dict(python.versions)})
+    more = {"versions": dict(python.versions), "routed": _is_routed(context)}
+    return from_json(DrafterProof, {**_six_digits(drafted), **more})
+
+
+def _is_routed(context: Context) -> bool:
+    """Return whether a model has experts, by the names of the source's tensors: one of many, or stacked ones."""
+    return any("experts" in tensor.name.split(".") for tensor in metadata_of(context).tensors)
 
 
 def _six_digits(drafted: Drafted) -> Mapping[str, object]:

@@ -94,6 +94,11 @@ def stream_of(context: Context) -> StreamFolder:
     return folder
 
 
+def forget_streamed(context: Context) -> None:
+    """Remove what an interrupted conversion left that this one, with the whole source, does not go on with."""
+    StreamFolder(context.work.stream).remove()
+
+
 def source_line(context: Context) -> str:
     """Return the line by which the folder names its source."""
     return f"{context.recipe.spec.source}@{source_of(context).identity}"

@@ -28,7 +28,7 @@ from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import prepare
 from mlx_publish.source.resolve import adapter_inputs, converter, metadata_of, source_of
-from mlx_publish.source.streamed import is_to_be_streamed
+from mlx_publish.source.streamed import forget_streamed, is_to_be_streamed
 from mlx_publish.stages.repeated import edited_files
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import replace_folder
@@ -146,12 +146,14 @@ def _streaming(context: Context, variants: Sequence[Variant], paths: Sequence[st
     What it has goes when all variants are in their places or refused; after anything else the next run goes on with it.
     """
     if not is_to_be_streamed(context, variants):
+        forget_streamed(context)
         yield None
         return
     streaming = Streaming.begin(context, paths)
     try:
         yield streaming
     except Refused:
+        streaming.judge_links()
         streaming.remove()
         raise
     streaming.remove()
