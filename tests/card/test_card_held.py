@@ -82,3 +82,10 @@ def test_the_command_that_makes_it_again_is_not_refused_and_makes_all_of_it(
         f"mlx-publish convert --source acme/Tiny --revision {COMMIT} --base-model acme/Base --modality text --bits 4 "
         f"--group-size 64 {words}"
     )
+
+
+def test_a_model_with_an_adapter_is_compared_with_its_base_and_the_adapter() -> None:
+    adapter: dict[str, Any] = {"name": "Lora", "repo": "ada/Lora", "identity": COMMIT, "kind": "lora", "maker": "peft"}
+    adapter |= {"rank": 4, "tensors": 8, "licence": "mit"}
+    text = render_card("x", "x", "", record(adapter=adapter))
+    assert "The converted model and the unquantized base with the adapter read the same text" in text

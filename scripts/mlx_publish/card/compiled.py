@@ -823,9 +823,15 @@ def measured(environment):
             if (undefined(name='reference') if l_0_reference is missing else l_0_reference):
                 pass
                 yield 'the dequantized source'
+            elif (t_20(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')) and (environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'against'), 'what') != 'variant')):
+                pass
+                yield 'the unquantized base'
             else:
                 pass
                 yield str(environment.finalize(t_1((undefined(name='f') if l_0_f is missing else l_0_f))))
+            if (t_20(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')) and (environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'against'), 'what') != 'variant')):
+                pass
+                yield ' with the adapter'
             yield ' read the same text,\nwhich ships with mlx-publish.'
             if (environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'against'), 'what') == 'variant'):
                 pass
@@ -972,7 +978,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=214&32=219&33=222&36=227&38=229&39=231&42=233&45=236&49=239&53=245&55=252&56=258&58=261&60=263&62=266&63=268&65=274&69=283&72=286&73=288&74=291&77=295&79=297&80=301&83=307&84=315&85=319&86=330&87=334&88=339&89=341&91=344&96=350&97=354'
+    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=220&32=225&33=228&36=233&38=235&39=237&42=239&45=242&49=245&53=251&55=258&56=264&58=267&60=269&62=272&63=274&65=280&69=289&72=292&73=294&74=297&77=301&79=303&80=307&83=313&84=321&85=325&86=336&87=340&88=345&89=347&91=350&96=356&97=360'
     return locals()
 
 
@@ -1498,7 +1504,7 @@ TEMPLATES = {
     "licence.md.j2": ("e35ffdfed4ac2a426264600016e2184235bc32f6749c7bc43e1f676d5e49a455", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
     "made.md.j2": ("098db29c653523a63465bf5373742c929380c83101f7b5d5b924cb091538577c", made),
-    "measured.md.j2": ("3f54c61a0b906338c018a8eff25e719a3637e891153fae2cb92fdb4603d79202", measured),
+    "measured.md.j2": ("45bb58cad6882eba73f8b24f5760728714cf875dbb6c6311114939c9bc5b6f4c", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
     "use.md.j2": ("8841a968782445108050829bab7dec7c95d521a92ce8624230995ddce93ebbc5", use),

@@ -28,7 +28,9 @@ def drafter(evidence: Evidence) -> Mapping[str, str] | None:
         lines.append(f"  --draft-model {shlex.quote(f'{folder}/{made.folder}')} \\")
         lines.append("  --prompt 'What causes a solar eclipse?' --max-tokens 256 --temperature 0")
     how = f"{made.bits} bits, groups of {made.group_size}" if made.bits else "the source's own numbers"
-    what = f"The drafter has {how} ({size(made.weight_bytes)}) and drafts at most {made.block_size - 1} tokens per round."
+    what = (
+        f"The drafter has {how} ({size(made.weight_bytes)}) and drafts at most {made.block_size - 1} tokens per round."
+    )
     return {"command": "\n".join(lines), "snippet": snippet, "words": f"{what} {_proof(made.proof)}"}
 
 

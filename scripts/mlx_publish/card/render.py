@@ -231,7 +231,23 @@ def adapter_words(evidence: Evidence) -> str:
 
 def again(evidence: Evidence) -> str:
     """Return the command that makes the same weights again."""
-    source, variant = evidence.source, evidence.variant
+    variant, words = evidence.variant, _source_words(evidence)
+    if variant.quantized:
+        options = dict(variant.options)
+        if plan_of(evidence):  # what is measured again may choose other bits
+            options = {key: value for key, value in options.items() if key not in _TARGET} | {"plan": PLAN_FILE}
+        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed, options=options)
+        words += map(shlex.quote, method_of(form).flags(form))
+    if variant.dtype:
+        words += ["--dtype", variant.dtype]
+    words += _drafter_words(evidence)
+    if settings := settings_given(variant.options):
+        words.append(f"# in a recipe, with learning: {settings}")  # settings have no flags
+    return " ".join(words)
+
+
+def _source_words(evidence: Evidence) -> list[str]:
+    source = evidence.source
     words = ["mlx-publish convert --source", shlex.quote(source.repo or f"./{source.name}")]
     if source.repo:
         words += ["--revision", source.identity]
@@ -242,19 +258,14 @@ def again(evidence: Evidence) -> str:
     if adapter := evidence.adapter:
         words += ["--adapter", shlex.quote(adapter.repo or f"./{adapter.name}")]
         words += ["--adapter-revision", adapter.identity] if adapter.repo else []
-    if variant.quantized:
-        options = dict(variant.options)
-        if plan_of(evidence):  # what is measured again may choose other bits
-            options = {key: value for key, value in options.items() if key not in _TARGET} | {"plan": PLAN_FILE}
-        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed, options=options)
-        words += map(shlex.quote, method_of(form).flags(form))
-    if variant.dtype:
-        words += ["--dtype", variant.dtype]
+    return words
+
+
+def _drafter_words(evidence: Evidence) -> list[str]:
     made = evidence.drafter
-    if made:
-        words += ["--mtp", f"{made.bits}bit" if made.bits else "keep"]
-    if made and made.bits and made.group_size != MultiTokenHeads().group:
+    if made is None:
+        return []
+    words = ["--mtp", f"{made.bits}bit" if made.bits else "keep"]
+    if made.bits and made.group_size != MultiTokenHeads().group:  # a group size has no flag
         words.append(f"# in a recipe, with mtp: {{bits: {made.bits}, group_size: {made.group_size}}}")
-    if settings := settings_given(variant.options):
-        words.append(f"# in a recipe, with learning: {settings}")  # settings have no flags
-    return " ".join(words)
+    return words
