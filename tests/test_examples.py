@@ -41,14 +41,17 @@ def policy() -> Policy:
 def test_a_recipe_lacks_nothing_but_its_commit(path: Path, policy: Policy) -> None:
     recipe = recipe_from_file(path, elsewhere=True)
     assert recipe.spec.revision is None
-    assert [fault.key for fault in objections(recipe, policy)] == ["revision"]
+    commits = ["revision", "adapter_revision"] if recipe.spec.adapter else ["revision"]
+    assert [fault.key for fault in objections(recipe, policy)] == commits
 
 
 def test_a_pinned_recipe_is_within_the_policy(policy: Policy, tmp_path: Path) -> None:
     owners: set[Destination] = set()
     for path in RECIPES:
         pinned = tmp_path / path.name
-        pinned.write_text(path.read_text(encoding="utf-8") + f"revision: {'a' * 40}\n", encoding="utf-8")
+        text = path.read_text(encoding="utf-8") + f"revision: {'a' * 40}\n"
+        text += f"adapter_revision: {'b' * 40}\n" if "\nadapter:" in text else ""
+        pinned.write_text(text, encoding="utf-8")
         recipe = recipe_from_file(pinned, elsewhere=True)
         assert objections(recipe, policy) == []
         assert not owners & set(recipe.destinations.values())
@@ -57,7 +60,7 @@ def test_a_pinned_recipe_is_within_the_policy(policy: Policy, tmp_path: Path) ->
 
 def test_the_recipes_show_what_their_page_says() -> None:
     specs = {path.stem: recipe_from_file(path, elsewhere=True).spec for path in RECIPES}
-    assert len(specs) == 7
+    assert len(specs) == 10
     assert [variant.quantizer.name for variant in specs["planned"].variants] == ["plan"] * 3
     assert specs["text-of-a-vision-model"].modality == "text"
     assert {variant.mode for variant in specs["modes"].variants} >= set(FIXED_MODES)
@@ -67,6 +70,9 @@ def test_the_recipes_show_what_their_page_says() -> None:
     assert gates.accept
     assert specs["community"].adopt
     assert specs["community"].create_pr
+    assert specs["quantized-source"].base_model != specs["quantized-source"].source
+    assert specs["adapter"].adapter
+    assert specs["drafter"].mtp
 
 
 def test_every_example_is_listed_on_the_page() -> None:

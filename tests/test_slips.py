@@ -142,6 +142,28 @@ def test_a_slip_in_a_recipe_is_answered_with_what_was_meant(
 
 
 @pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("yes", "Write keep."),
+        ("true", "Write keep."),
+        ("4", "Write 4bit."),
+        ("q8", "Write 8bit."),
+        ("8-bit", "Write 8bit."),
+        ("no", "Remove the key: without it, multi-token heads are left out."),
+        ("false", "Remove the key: without it, multi-token heads are left out."),
+        ("[8bit]", "docs/recipe.md lists the allowed values."),
+    ],
+)
+def test_a_slip_in_mtp_is_answered_with_what_to_write(
+    here: Path, given: str, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "recipes/own.yaml").write_text(f"source: acme/Tiny\nmtp: {given}\n")
+    message = said(capsys, "inspect", "--recipe", "own")
+    assert "own.yaml:2: mtp: must be keep, a width such as 8bit, or a mapping with bits and group_size" in message
+    assert answer in message
+
+
+@pytest.mark.parametrize(
     ("revision", "answer"),
     [
         ("abc1234", "'abc1234' is a shortened commit; recipes here must give all 40 hex digits"),

@@ -83,3 +83,12 @@ def test_a_maker_who_has_no_other_form_is_the_base_model(name: str, card: str, r
 def test_refused_sources_are_not_asked_for_a_way() -> None:
     source = facts(config={**BLOCK, "model_type": "nobody-knows-it"}, tensors=FP8)
     assert not {"source-way", "base-named"} & judge(source).keys()
+
+
+def test_a_base_model_other_than_the_one_on_the_sources_card_is_a_warning() -> None:
+    card = "base_model: acme/Tiny\n"
+    found = find("base-named", fp8(name="quants/Tiny-x", card=card, base_model="acme/Other"))
+    assert (found.status, found.details["base"]) == ("warn", "acme/Tiny")
+    assert "the recipe names acme/Other as the base model, and the source's card says" in found.message
+    assert find("base-named", fp8(name="quants/Tiny-x", card=card, base_model="Acme/tiny")).status == "pass"
+    assert find("base-named", fp8(name="quants/Tiny-FP8", base_model="acme/Tiny-Chat")).status == "pass"

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from mlx_publish.checks.base import run_checks
+from mlx_publish.children.other_python import Python
 from mlx_publish.children.torch import NOT_INSTALLED, Torch
+from mlx_publish.children.vision import NOT_INSTALLED as NO_VISION
 from mlx_publish.doctor.checks import MACHINE, summary
 from mlx_publish.doctor.facts import Facts, is_offline
 from mlx_publish.doctor.remedies import Remedies
@@ -31,6 +33,7 @@ MAC = Facts(
     state=State(power="mains", thermal="nominal"),
     versions={"mlx-publish": "0.1.0", "mlx": "0.32.4", "mlx-lm": "0.32.2"},
     torch=Torch(Path("/python"), {"torch": "2.13.0", "transformers": "5.24.0"}),
+    vision=Python(Path("/vision"), {"mlx-vlm": "0.7.10"}),
     device=Device("gpu", "Apple M4", metal=True, deviation=4e-4),
     blas=False,
     memory_bytes=16 << 30,
@@ -74,6 +77,8 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("reference", "warn", {**LINUX, "torch": NO_TORCH}, "sh scripts/bootstrap.sh -s reference"),
     ("reference", "warn", {**LINUX, "torch": NO_TORCH, "checkout": "../kit/"}, "sh ../kit/scripts/bootstrap.sh -s"),
     ("reference", "warn", {**LINUX, "torch": NO_TORCH, "checkout": None}, "--extra-index-url https://download.pytorch"),
+    ("vision", "warn", {"vision": "mlx-vlm 0.8 is not known to this kit"}, "sh scripts/bootstrap.sh -s vision"),
+    ("vision", "warn", {"vision": "MLX_PUBLISH_VISION_PYTHON is no Python", "checkout": None}, "MLX_PUBLISH_VISION_"),
     ("device", "fail", {"device": "libmlx.dylib: not found"}, "import mlx.core"),
     ("device", "fail", {"device": Device("cpu", "", metal=False, deviation=0.0)}, "Mac itself"),
     ("device", "fail", {"device": Device("gpu", "x", metal=True, deviation=0.02)}, "Restart the Mac"),
@@ -225,3 +230,9 @@ def test_only_the_hub_itself_may_be_out_of_reach(monkeypatch: pytest.MonkeyPatch
     assert not is_offline("")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert not is_offline("the Hub: no answer from http://127.0.0.1:9: refused")
+
+
+def test_without_mlx_vlm_nothing_is_wrong_and_the_session_that_installs_it_is_named() -> None:
+    found = judged(vision=NO_VISION)["vision"]
+    assert found.status == "skip"
+    assert found.message == "no mlx-vlm, which only recipes with mtp need: sh scripts/bootstrap.sh -s vision"

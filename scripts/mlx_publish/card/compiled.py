@@ -394,6 +394,7 @@ def licence(environment):
         cond_expr_undefined = Undefined
         if 0: yield None
         l_0_e = resolve('e')
+        l_0_held = resolve('held')
         l_0_licence = resolve('licence')
         l_0_legal_files = resolve('legal_files')
         try:
@@ -443,6 +444,10 @@ def licence(environment):
             pass
             yield 'All credit for the model belongs to the authors of '
             yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'base_model'))))
+            if (((undefined(name='held') if l_0_held is missing else l_0_held) and environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'repo')) and (environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'repo') != environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'base_model'))):
+                pass
+                yield ', for its quantized form to those of '
+                yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source'), 'repo'))))
             yield '.\n'
         else:
             pass
@@ -478,7 +483,7 @@ def licence(environment):
             yield '.'
 
     blocks = {}
-    debug_info = '3=39&4=42&5=56&6=59&10=64&12=81&14=85'
+    debug_info = '3=40&4=43&5=57&6=60&10=69&12=86&14=90'
     return locals()
 
 
@@ -815,7 +820,18 @@ def measured(environment):
             context.vars['f'] = l_0_f
             context.exported_vars.add('f')
             yield '**Fidelity.** The converted model and '
-            yield str(environment.finalize(t_1((undefined(name='f') if l_0_f is missing else l_0_f))))
+            if (undefined(name='reference') if l_0_reference is missing else l_0_reference):
+                pass
+                yield 'the dequantized source'
+            elif (t_20(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')) and (environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'against'), 'what') != 'variant')):
+                pass
+                yield 'the unquantized base'
+            else:
+                pass
+                yield str(environment.finalize(t_1((undefined(name='f') if l_0_f is missing else l_0_f))))
+            if (t_20(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'adapter')) and (environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'against'), 'what') != 'variant')):
+                pass
+                yield ' with the adapter'
             yield ' read the same text,\nwhich ships with mlx-publish.'
             if (environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'against'), 'what') == 'variant'):
                 pass
@@ -962,7 +978,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=209&32=214&33=217&36=222&38=224&39=226&42=228&45=231&49=234&53=240&55=247&56=253&58=256&60=258&62=261&63=263&65=269&69=278&72=281&73=283&74=286&77=290&79=292&80=296&83=302&84=310&85=314&86=325&87=329&88=334&89=336&91=339&96=345&97=349'
+    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=220&32=225&33=228&36=233&38=235&39=237&42=239&45=242&49=245&53=251&55=258&56=264&58=267&60=269&62=272&63=274&65=280&69=289&72=292&73=294&74=297&77=301&79=303&80=307&83=313&84=321&85=325&86=336&87=340&88=345&89=347&91=350&96=356&97=360'
     return locals()
 
 
@@ -1133,7 +1149,7 @@ def use(environment):
         yield '\n\n'
         if (undefined(name='drafter') if l_0_drafter is missing else l_0_drafter):
             pass
-            yield '### Faster, with the multi-token heads\n\n'
+            yield '### Speculative decoding\n\n'
             yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'drafter'), 'folder'))))
             yield ' has the multi-token heads of the source, as a drafter for\n[mlx-vlm](https://github.com/Blaizzy/mlx-vlm): it proposes tokens, which the model accepts or rejects.\n\n'
             yield str(environment.finalize(t_2(environment.getattr((undefined(name='drafter') if l_0_drafter is missing else l_0_drafter), 'command'), 'sh')))
@@ -1362,6 +1378,7 @@ def what(environment):
         if 0: yield None
         l_0_e = resolve('e')
         l_0_form = resolve('form')
+        l_0_origin = resolve('origin')
         l_0_needed = resolve('needed')
         l_0_licence = resolve('licence')
         l_0_quantized = resolve('quantized')
@@ -1412,7 +1429,10 @@ def what(environment):
         context.exported_vars.add('base')
         yield str(environment.finalize((undefined(name='form') if l_0_form is missing else l_0_form)))
         yield ' [MLX](https://github.com/ml-explore/mlx) conversion of '
-        if (undefined(name='base') if l_0_base is missing else l_0_base):
+        if (undefined(name='origin') if l_0_origin is missing else l_0_origin):
+            pass
+            yield str(environment.finalize((undefined(name='origin') if l_0_origin is missing else l_0_origin)))
+        elif (undefined(name='base') if l_0_base is missing else l_0_base):
             pass
             yield str(environment.finalize(t_2((undefined(name='base') if l_0_base is missing else l_0_base))))
         else:
@@ -1473,7 +1493,7 @@ def what(environment):
             yield '.\n\n'
 
     blocks = {}
-    debug_info = '1=54&2=57&3=60&4=68&5=79&6=81&8=91&9=94&11=99&14=102&15=104&18=106&20=108&24=111&25=114&26=116'
+    debug_info = '1=55&2=58&3=61&4=72&5=83&6=85&8=95&9=98&11=103&14=106&15=108&18=110&20=112&24=115&25=118&26=120'
     return locals()
 
 
@@ -1481,14 +1501,14 @@ TEMPLATES = {
     "README.md.j2": ("40f809fa7ee9f255b89945b4cd0bd896685e5fbdcf01457466f0871a1aa2cd62", readme),
     "checks.md.j2": ("8cc1e136e9529606cc5237c944195d74dff897fe86c2ddf2cf1cf846f2e9856c", checks),
     "example.md.j2": ("53fc9dd49f376e6440a3c955a68ab9c7fedb82f940841fb5c4b61d4b787d779e", example),
-    "licence.md.j2": ("82a848baed6ddc6241c7926ef692de02800a47c9fb3629a4e0f9c46e39a4be12", licence),
+    "licence.md.j2": ("e35ffdfed4ac2a426264600016e2184235bc32f6749c7bc43e1f676d5e49a455", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
     "made.md.j2": ("098db29c653523a63465bf5373742c929380c83101f7b5d5b924cb091538577c", made),
-    "measured.md.j2": ("5cd8dff3b18553d56d4e78ac3c520c74ca94414da55e8675c41389b6b9d6c7d5", measured),
+    "measured.md.j2": ("45bb58cad6882eba73f8b24f5760728714cf875dbb6c6311114939c9bc5b6f4c", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
-    "use.md.j2": ("bc2e50a9c3a7738e7dc63016c882c601a311b6988f1178af5ae2cb5ea522a617", use),
+    "use.md.j2": ("8841a968782445108050829bab7dec7c95d521a92ce8624230995ddce93ebbc5", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
-    "what.md.j2": ("19e74b6346daf7c175f8aa02b836f1f15436524032b435166e6dd462a156d61c", what),
+    "what.md.j2": ("374fdc2b5a59f1e05bbae0ae4103426a9c4645feb47bd3e5f0848780c2050593", what),
 }

@@ -28,7 +28,9 @@ def drafter(evidence: Evidence) -> Mapping[str, str] | None:
         lines.append(f"  --draft-model {shlex.quote(f'{folder}/{made.folder}')} \\")
         lines.append("  --prompt 'What causes a solar eclipse?' --max-tokens 256 --temperature 0")
     how = f"{made.bits} bits, groups of {made.group_size}" if made.bits else "the source's own numbers"
-    what = f"The drafter has {how} ({size(made.weight_bytes)}) and drafts at most {made.block_size - 1} tokens a round."
+    what = (
+        f"The drafter has {how} ({size(made.weight_bytes)}) and drafts at most {made.block_size - 1} tokens per round."
+    )
     return {"command": "\n".join(lines), "snippet": snippet, "words": f"{what} {_proof(made.proof)}"}
 
 
@@ -76,5 +78,5 @@ def _proof(proof: DrafterProofSpec | None) -> str:
 def _speed(proof: DrafterProofSpec) -> str:
     """Return how the answers took longer without the drafter; on a CPU that says nothing of a Mac."""
     if proof.device != "gpu" or not proof.seconds:
-        return ""
+        return " How much faster that is on a Mac was not measured."
     return f" Without it, the same answers took {proof.plain_seconds / proof.seconds:.2f} times as long."

@@ -43,6 +43,8 @@ def _of_the_model(evidence: Evidence) -> Iterator[str]:
             "It was tested on an NVIDIA GPU, by MLX's CUDA backend. A Mac's GPU rounds differently, so some of its "
             "answers can differ."
         )
+    if evidence.source.held:
+        yield "How much the quantization of the source itself costs was not measured."
     accepted = any(check.id == "twin-equal" and check.accepted for check in evidence.checks)
     twin = _status(evidence, "twin-equal") in ("pass", "fixed", "warn") and not accepted
     if not twin and _status(evidence, "architecture-proven") not in ("pass", "fixed"):

@@ -13,7 +13,7 @@ from mlx_publish.card import chart
 from mlx_publish.card.drafter import drafter
 from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
-from mlx_publish.card.held import held, reference
+from mlx_publish.card.held import held, origin, reference
 from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
 from mlx_publish.card.quantized import quantized
@@ -31,6 +31,7 @@ from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.methods import Form, method_of, settings_given
 from mlx_publish.methods.plan import TARGETS
 from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.recipes.sections import MultiTokenHeads
 from mlx_publish.text import kit
 from mlx_publish.text.markdown import Markdown, escape, tidy, unclosed
 
@@ -105,6 +106,7 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "form": form(evidence),
         "quantized": quantized(evidence),
         "held": held(evidence),
+        "origin": origin(evidence),
         "reference": reference(evidence),
         "drafter": drafter(evidence),
         "needed": _needed(evidence),
@@ -229,13 +231,7 @@ def adapter_words(evidence: Evidence) -> str:
 
 def again(evidence: Evidence) -> str:
     """Return the command that makes the same weights again."""
-    source, variant = evidence.source, evidence.variant
-    words = ["mlx-publish convert --source", shlex.quote(source.repo or f"./{source.name}")]
-    if source.repo:
-        words += ["--revision", source.identity]
-    if adapter := evidence.adapter:
-        words += ["--adapter", shlex.quote(adapter.repo or f"./{adapter.name}")]
-        words += ["--adapter-revision", adapter.identity] if adapter.repo else []
+    variant, words = evidence.variant, _source_words(evidence)
     if variant.quantized:
         options = dict(variant.options)
         if plan_of(evidence):  # what is measured again may choose other bits
@@ -244,6 +240,32 @@ def again(evidence: Evidence) -> str:
         words += map(shlex.quote, method_of(form).flags(form))
     if variant.dtype:
         words += ["--dtype", variant.dtype]
+    words += _drafter_words(evidence)
     if settings := settings_given(variant.options):
         words.append(f"# in a recipe, with learning: {settings}")  # settings have no flags
     return " ".join(words)
+
+
+def _source_words(evidence: Evidence) -> list[str]:
+    source = evidence.source
+    words = ["mlx-publish convert --source", shlex.quote(source.repo or f"./{source.name}")]
+    if source.repo:
+        words += ["--revision", source.identity]
+    if source.held and source.base_model:  # `base-named` refuses a quantization without it
+        words += ["--base-model", shlex.quote(source.base_model)]
+    if source.modality:
+        words += ["--modality", shlex.quote(source.modality)]
+    if adapter := evidence.adapter:
+        words += ["--adapter", shlex.quote(adapter.repo or f"./{adapter.name}")]
+        words += ["--adapter-revision", adapter.identity] if adapter.repo else []
+    return words
+
+
+def _drafter_words(evidence: Evidence) -> list[str]:
+    made = evidence.drafter
+    if made is None:
+        return []
+    words = ["--mtp", f"{made.bits}bit" if made.bits else "keep"]
+    if made.bits and made.group_size != MultiTokenHeads().group:  # a group size has no flag
+        words.append(f"# in a recipe, with mtp: {{bits: {made.bits}, group_size: {made.group_size}}}")
+    return words

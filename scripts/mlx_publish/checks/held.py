@@ -96,6 +96,12 @@ def _in_words(way: Way, packing: Packing, dtype: str | None) -> str:
 
 def _base(facts: SourceFacts) -> Says:
     named, (base, by_card) = facts.recipe.spec.base_model, base_of(facts)
+    if named and base and by_card and named.lower() != base.lower():
+        return warned(
+            f"the recipe names {named} as the base model, and the source's card says that it was made from {base}",
+            f"Correct base_model, if it is not {named}.",
+            base=base,
+        )
     if named:
         return passed(f"the card names {named} as the base model, as the recipe says")
     if not base:

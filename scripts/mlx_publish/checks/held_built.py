@@ -55,7 +55,8 @@ def _repacked(facts: BuiltFacts) -> Says:
     if not made.weights:
         return passed(f"{made.of:,} weights were read exactly and quantized anew: {why}{others}")
     rest = (f"; the others were read exactly and quantized anew: {why}" if why else "") + others
-    words = f"integers and scales of {made.weights:,} of {made.of:,} weights are the source's"
+    kept = "integers" if made.rounded else "integers and scales"
+    words = f"{kept} of {made.weights:,} of {made.of:,} weights are the source's"
     if not made.rounded:
         return passed(f"{words}, without any rounding{rest}", groups=made.groups)
     words += (
@@ -64,7 +65,7 @@ def _repacked(facts: BuiltFacts) -> Says:
     )
     details: dict[str, float] = {"groups": made.groups, "rounded": made.rounded, "off": made.off}
     if made.off > _FAR:
-        return warned(words, "Use the dtype of the source's scales.", **details)
+        return warned(words, "Set dtype of the variant to that of the source's scales, often float16.", **details)
     return passed(words, **details)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.children.gpu_faults import CUDA_DRIVERS
+from mlx_publish.children.vision import NOT_INSTALLED as NO_VISION
+from mlx_publish.children.vision import VARIABLE as VISION
 from mlx_publish.doctor.facts import Facts
 from mlx_publish.machine.nvidia import Gpu
 from mlx_publish.machine.packages import CUDA_PACKAGES, MOST_DEVIATION
@@ -63,6 +65,21 @@ def _install_reference(facts: Facts) -> str:
         return f"sh {facts.checkout}scripts/bootstrap.sh -s reference"
     # PyPI's torch for Linux brings gigabytes of CUDA; pip prefers the version with +cpu of that index.
     return f"{kit.install('reference')} --extra-index-url {CPU_WHEELS}"
+
+
+def _vision(facts: Facts) -> Says:
+    """Judge what few recipes need: without it there is nothing to warn of, unless it was set up and does not work."""
+    if not isinstance(facts.vision, str):
+        versions = ", ".join(f"{name} {version}" for name, version in facts.vision.versions.items())
+        return passed(f"{versions} at {facts.vision.python}")
+    remedy = (
+        f"sh {facts.checkout}scripts/bootstrap.sh -s vision"
+        if facts.checkout is not None
+        else f"Set {VISION} to a Python with mlx-vlm 0.7.10 or newer, below 0.8"
+    )
+    if facts.vision == NO_VISION:
+        return skipped(f"no mlx-vlm, which only recipes with mtp need: {remedy}")
+    return warned(f"no drafter can be proven (mtp in a recipe): {facts.vision}", remedy)
 
 
 def _device(facts: Facts) -> Says:
@@ -217,6 +234,7 @@ MACHINE: tuple[Check[Facts], ...] = (
     Check("chip", "The chip is supported", "a Mac without a GPU for MLX", _chip),
     Check("packages", "MLX is installed", "a run that stops at its second stage", _packages),
     Check("reference", "PyTorch is installed", "an unproven architecture", _reference),
+    Check("vision", "mlx-vlm is installed", "a drafter that nothing has proven", _vision),
     Check("device", "The device computes correctly", "a model spoilt by the machine", _device),
     Check("cuda", "An NVIDIA GPU is used", "hours on the CPU beside an idle GPU", _cuda),
     Check("fast-blas", "The CPU has a fast BLAS", "hours instead of minutes", _blas),

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Bounds, Job, run_job
+from mlx_publish.children.other_python import Python
 from mlx_publish.children.torch import Torch, find_torch
+from mlx_publish.children.vision import NoVision, find_vision
 from mlx_publish.doctor.remedies import INSTALLERS, Remedies
 from mlx_publish.errors import PublishError, SurroundingsError
 from mlx_publish.evidence.records import from_json
@@ -51,6 +53,8 @@ class Facts:
     versions: Mapping[str, str]
     torch: Torch
     """The Python in which an architecture is proven."""
+    vision: Python | str
+    """The Python in which a drafter is proven, or why there is none."""
     device: Device | str
     """The device that MLX computes on, or why it computes on none."""
     blas: bool
@@ -77,6 +81,13 @@ class Facts:
     """The path of the kit's checkout from here, with a slash at the end; empty in it, None where there is none."""
 
 
+def _vision() -> Python | str:
+    try:
+        return find_vision()
+    except NoVision as error:
+        return str(error)
+
+
 def gather(work: Path, logs: Path) -> Facts:
     """Look at this machine; `work` is where work would lie, `logs` a folder for what the child prints."""
     from mlx_publish.hub.identity import greeting, token_at_hand  # noqa: PLC0415  the Hub's client takes its time
@@ -93,6 +104,7 @@ def gather(work: Path, logs: Path) -> Facts:
         state=state(),
         versions=versions(),
         torch=find_torch(),
+        vision=_vision(),
         device=device,
         blas=fast_blas() is not None,
         memory_bytes=memory_bytes(),

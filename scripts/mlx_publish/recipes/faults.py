@@ -87,7 +87,7 @@ def _key_meant(path: Sequence[str | int], spec: type[BaseModel]) -> str:
     other = KEYS.get(key.casefold().replace("-", "_"), "")
     if meant := (other if other in known else "") or nearest(key, known):
         return f"; did you mean {meant}?"
-    # What people write on top belongs most often to a variant.
+    # What drafters share with variants is more often meant for variants.
     for name, field in sorted(spec.model_fields.items(), key=lambda item: item[0] != "variants"):
         section = section_of(field.annotation)
         if section is not None and section is not here and (meant := nearest(key, section.model_fields)):
@@ -98,6 +98,8 @@ def _key_meant(path: Sequence[str | int], spec: type[BaseModel]) -> str:
 def _correction(error: ErrorDetails) -> str:
     """Return how to write a value whose meaning is clear; empty for any other."""
     kind, given = error["type"], error["input"]
+    if own := error.get("ctx", {}).get("write"):
+        return str(own)
     if kind == "literal_error":
         known = [text or number for text, number in _CHOICE.findall(error["ctx"]["expected"])]
         bare = re.sub(r"(?i)[\s_-]*bits?$", "", str(given))

@@ -183,14 +183,26 @@ class MultiTokenHeads(Strict):
 
 def heads_kept(value: object) -> object:
     """Read `keep`, or `8bit`, where a mapping may stand."""
-    if not isinstance(value, str):
+    if value is None or isinstance(value, (dict, MultiTokenHeads)):
         return value
     if value == _KEEP:
         return {}
-    if found := re.fullmatch(r"([234568])bit", value):
+    if isinstance(value, str) and (found := re.fullmatch(r"([234568])bit", value)):
         return {"bits": int(found[1])}
     reason = f"must be {_KEEP}, a width such as 8bit, or a mapping with bits and group_size"
-    raise PydanticCustomError("mtp", "{reason}", {"reason": reason})
+    raise PydanticCustomError("mtp", "{reason}", {"reason": reason, "write": _meant(value)})
+
+
+def _meant(value: object) -> str:
+    """Return what to do instead; empty where nothing is near."""
+    word = str(value).lower()
+    if word in ("yes", "true", "on", "all", "1"):
+        return f"Write {_KEEP}."
+    if word in ("no", "false", "off", "none", "drop", "0"):
+        return "Remove the key: without it, multi-token heads are left out."
+    if found := re.fullmatch(r"(?:int|q|mtp-?)?([234568])(?:[-_ ]?bits?)?", word):
+        return f"Write {found[1]}bit."
+    return ""
 
 
 KeptHeads = Annotated[MultiTokenHeads, BeforeValidator(heads_kept, json_schema_input_type=MultiTokenHeads | str)]
