@@ -12,33 +12,15 @@ from numpy.typing import NDArray
 from mlx_publish.engine.rows import Bits
 from mlx_publish.engine.stored_numbers import bits_from, floats_of, rows_of
 from mlx_publish.engine.tensor_files import TensorFiles
+from mlx_publish.engine.unpacked import Unpacked
 from mlx_publish.engine.unpacking_integers import misread
-from mlx_publish.model.packed_weight import PackedWeight
 
 _UNUSED = 3
 
 
 @dataclass(frozen=True)
-class BitNet:
+class BitNet(Unpacked):
     """A weight of (rows, columns) whose numbers are -1, 0 and 1 times, or by, its scale."""
-
-    weight: PackedWeight
-    dtype: mx.Dtype
-
-    @property
-    def name(self) -> str:
-        """Return the name of the weight."""
-        return self.weight.name
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        """Return the names of bytes and scale."""
-        return tuple(self.weight.parts.values())
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return (rows, columns)."""
-        return tuple(self.weight.shape)
 
     def read(self, files: TensorFiles, first: int, last: int) -> Bits:
         """Return rows as bits. `Refused` if there is a number that BitNet does not have."""

@@ -15,34 +15,16 @@ from mlx_publish.engine.rows import Bits
 from mlx_publish.engine.small_floats import pairs, table
 from mlx_publish.engine.stored_numbers import bits_from, floats_from, floats_of
 from mlx_publish.engine.tensor_files import TensorFiles
-from mlx_publish.model.packed_weight import PackedWeight
+from mlx_publish.engine.unpacked import Unpacked
 
 
 @dataclass(frozen=True)
-class ScaledFloats:
+class ScaledFloats(Unpacked):
     """A weight of (rows, columns), or a stack of them.
 
     Options, beside those of `FloatRows`: `float` and `scale` are kinds of numbers; `global`: whether the scale of the
     tensor multiplies (`times`) or divides (`over`).
     """
-
-    weight: PackedWeight
-    dtype: mx.Dtype
-
-    @property
-    def name(self) -> str:
-        """Return the name of the weight."""
-        return self.weight.name
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        """Return the names of bytes and scales."""
-        return tuple(self.weight.parts.values())
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return its shape."""
-        return tuple(self.weight.shape)
 
     def read(self, files: TensorFiles, first: int, last: int) -> Bits:
         """Return rows as bits, computed in float32 and rounded once: a product of two small floats is exact."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from mlx_publish.engine.rows import INTEGERS, Bits
 from mlx_publish.engine.stored_numbers import bits_from, rows_of
 from mlx_publish.engine.tensor_files import TensorFiles
+from mlx_publish.engine.unpacked import Unpacked
 from mlx_publish.errors import Refused
-from mlx_publish.model.packed_weight import PackedWeight
 
 Numbers = NDArray[Any]
 _REMEDY = "Compare quantization_config with the weights; download the source again if it is not whole."
@@ -31,26 +31,8 @@ def misread(name: str, fault: str) -> Refused:
 
 
 @dataclass(frozen=True)
-class Integers(ABC):
+class Integers(Unpacked, ABC):
     """A weight of (rows, columns), or of (experts, rows, columns), in integers."""
-
-    weight: PackedWeight
-    dtype: mx.Dtype
-
-    @property
-    def name(self) -> str:
-        """Return the name of the weight."""
-        return self.weight.name
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        """Return the names of its tensors."""
-        return tuple(self.weight.parts.values())
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return its shape."""
-        return tuple(self.weight.shape)
 
     @property
     def bits(self) -> int:
