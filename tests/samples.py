@@ -178,7 +178,8 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         },
         "tools": {"mlx": "0.32.4", "mlx-lm": "0.32.2"},
         "smoke": {
-            "chat_template": True, "system": "native", "options": {}, "exchange": exchange, "capabilities": CAPABILITIES,
+            "chat_template": True, "system": "native", "options": {}, "exchange": exchange,
+            "capabilities": copy.deepcopy(CAPABILITIES),
             "asked": {"system": "Be brief.", "prompt": "What is the Moon?"}, "computed_in": "as stored",
             "answers": {"long text": {"prompt_tokens": 556}},
         },

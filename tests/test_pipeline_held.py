@@ -34,7 +34,7 @@ def test_card_and_evidence_say_what_the_source_held_and_what_became_of_it(tmp_pa
         assert {"source-way", "base-named", "source-read", "source-plausible", "integers-kept"} <= ids
         card = (model / "README.md").read_text(encoding="utf-8")
         assert words in card
-        assert "its dequantized weights, in bfloat16, stand for the unquantized model" in card
+        assert "for the comparison, they were dequantized to bfloat16" in card
         assert "base_model: acme/Tiny\n" in card
         assert "quantization_config" not in (model / "config.json").read_text() or label == "mxfp8"
 
