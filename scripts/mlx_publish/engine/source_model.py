@@ -300,11 +300,13 @@ class _Loading:
                         for name, array in weights.items()
                     }
                 own = apart(weights)
+                loading.arrays.update(own)  # whoever asks why a class fails wants their names
                 loading.record.before = _sizes(weights)
                 after = loading._sanitized(self, weights, super())
                 loading.record.after = _sizes(after)
                 # The object that a class changed is what it made, and the source's array is another one.
-                loading.arrays.update(weights | {name: own[name] for name in changed(own, weights)})
+                loading.arrays.update(weights)
+                loading.arrays.update({name: own[name] for name in changed(own, weights)})
                 return after
 
         return Recorded, args_class
