@@ -196,20 +196,22 @@ def test_a_server_without_ranges_sends_whole_files(site: Site) -> None:
 def test_a_server_that_fails_for_too_long_is_given_up_and_what_arrived_is_kept(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLX_PUBLISH_PATIENCE", "1")
-    fetching = site.fetching(folder := site.folder())
-    site.hub.faults.append(Fault("GET", "00002-of", 10_000, status=503))
-    fetching.start()
-    child = Child(folder, CONTENTS)
-    thread = child.start()
-    fetching._thread.join()
-    child.stop.set()
-    thread.join()
-    with pytest.raises(SurroundingsError, match=r"00002-of.*the Hub answered 503; gave up") as caught:
-        fetching.check()
-    fetching.end()
-    assert "MLX_PUBLISH_PATIENCE" in caught.value.remedy
-    assert folder.counts[FIRST] == len(CONTENTS[FIRST])
+    # Undone before the surroundings of the site are.
+    with monkeypatch.context() as patch:
+        patch.setenv("MLX_PUBLISH_PATIENCE", "1")
+        fetching = site.fetching(folder := site.folder())
+        site.hub.faults.append(Fault("GET", "00002-of", 10_000, status=503))
+        fetching.start()
+        child = Child(folder, CONTENTS)
+        thread = child.start()
+        fetching._thread.join()
+        child.stop.set()
+        thread.join()
+        with pytest.raises(SurroundingsError, match=r"00002-of.*the Hub answered 503; gave up") as caught:
+            fetching.check()
+        fetching.end()
+        assert "MLX_PUBLISH_PATIENCE" in caught.value.remedy
+        assert folder.counts[FIRST] == len(CONTENTS[FIRST])
     site.hub.faults.clear()
     before = site.hub.fetched()
     child = site.all_of_it(site.folder())

@@ -296,7 +296,7 @@ def test_a_source_is_read_in_its_own_type_on_a_gpu_and_in_float32_on_the_cpu(
     monkeypatch.setattr(bounds, "computes_by", lambda: by)
     monkeypatch.setattr(bounds, "most_weights", lambda: 30 * 10**9)
     monkeypatch.setattr(bounds, "parameters", lambda _context: 10**10)
-    assert bounds.source_fits(None) is fits  # type: ignore[arg-type]
+    assert bounds.memory_fits(None) is fits  # type: ignore[arg-type]
 
 
 def test_a_program_that_cannot_even_be_ended_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
