@@ -22,6 +22,7 @@ class Draft:
     """What is known of the changes so far, by the tensors that they make."""
 
     base: Base
+    same: Same
     instead: dict[str, TensorInfo] = field(default_factory=dict)
     updates: dict[str, list[Update]] = field(default_factory=dict)
     magnitude: dict[str, tuple[TensorInfo, bool]] = field(default_factory=dict)
@@ -60,7 +61,9 @@ class Draft:
         resized = made in (self.base.embedding, self.base.head) and len(tensor.shape) == 2
         if tensor.shape != old and not (resized and tensor.shape[1] == old[1] and tensor.shape[0]):
             raise not_placed(tensor, f"has the shape {list(tensor.shape)}, and the base's tensor {list(old)}")
-        if made in self.instead:
+        if (other := self.instead.get(made)) is not None and self.same(other.name, tensor.name, False):
+            return  # PEFT saves a trained embedding that was resized under two names
+        if other is not None:
             raise not_placed(tensor, f"is one of two tensors in the place of {shown(made, 200)}", "Save it again.")
         self.floats(tensor)
         self.instead[made] = tensor

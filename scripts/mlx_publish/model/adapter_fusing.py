@@ -25,7 +25,7 @@ Keys = Mapping[str, int | bool]
 
 def fusing_of(adapter: AdapterConfig, tensors: Sequence[TensorInfo], base: Base, same: Same) -> Fusing:
     """Return what an adapter makes of its base. `Refused` naming the tensor that has no place there."""
-    draft = Draft(base)
+    draft = Draft(base, same)
     if not tensors:
         raise not_placed(TensorInfo(adapter.weights, "", (), 0), "holds no tensors", "Complete the adapter.")
     config: Keys = {}
@@ -33,7 +33,7 @@ def fusing_of(adapter: AdapterConfig, tensors: Sequence[TensorInfo], base: Base,
         changes = tuple(place_mlx(adapter, tensors))
     else:
         _place_peft(draft, adapter, tensors)
-        changes, config = _with_head(draft, adapter, same)
+        changes, config = _with_head(draft, adapter)
     ranks = sorted({update.rank for change in changes for update in change.updates})
     return Fusing(adapter.kind, adapter.maker, tuple(ranks[:1] + ranks[-1:]), len(tensors), changes, config)
 
@@ -47,7 +47,7 @@ def _place_peft(draft: Draft, adapter: AdapterConfig, tensors: Sequence[TensorIn
         if tokens := module.tensors.get("tokens"):
             complete(module, {"tokens": True})
             draft.rows(name, tokens, _ids_of(adapter, name, tokens))
-        elif parameters := _parameters(adapter, name):
+        elif parameters := _parameters(draft.base, adapter, name):
             if module.wraps >= len(parameters):
                 raise not_placed(first, f"is one more than the {len(parameters)} parameters that are adapted there")
             parameter = parameters[len(parameters) - 1 - module.wraps]
@@ -58,11 +58,18 @@ def _place_peft(draft: Draft, adapter: AdapterConfig, tensors: Sequence[TensorIn
             draft.matrix(module, adapter.scale_of(name), adapter.rank_of(name), dora=dora)
 
 
-def _parameters(adapter: AdapterConfig, module: str) -> Sequence[str]:
+def _parameters(base: Base, adapter: AdapterConfig, module: str) -> Sequence[str]:
     """Return the parameters of a module that are adapted themselves, in the order in which they are wrapped."""
     named = (target.rpartition(".") for target in adapter.parameters)
-    there = {name for of, _, name in named if not of or module == of or module.endswith(f".{of}")}
+    there = {name for of, _, name in named if _is_of(base, module, of, name)}
     return sorted(there, key=lambda name: (_IN_ORDER.index(name) if name in _IN_ORDER else len(_IN_ORDER), name))
+
+
+def _is_of(base: Base, module: str, of: str, parameter: str) -> bool:
+    """Return whether a target is a parameter of this module: `down_proj` alone is one of each that has such a one."""
+    if of:
+        return module == of or module.endswith(f".{of}")
+    return base.stacked(module, parameter) is not None or base.find(f"{module}.{parameter}") is not None
 
 
 def _ids_of(adapter: AdapterConfig, module: str, tensor: TensorInfo) -> tuple[int, ...]:
@@ -128,7 +135,7 @@ def _flat(draft: Draft, name: str, a: TensorInfo, b: TensorInfo, scale: float, r
     draft.dense(made, parts, scale, rank)
 
 
-def _with_head(draft: Draft, adapter: AdapterConfig, same: Same) -> tuple[tuple[Adapted, ...], Keys]:
+def _with_head(draft: Draft, adapter: AdapterConfig) -> tuple[tuple[Adapted, ...], Keys]:
     """Return the changes with what an embedding that is the head becomes, and the keys of the config that change.
 
     An adapter adapts one use of a tied matrix, or both. Where both stay the same it stays tied; else the head becomes
@@ -138,7 +145,7 @@ def _with_head(draft: Draft, adapter: AdapterConfig, same: Same) -> tuple[tuple[
     embedding, head = changes.get(base.embedding), changes.get(base.head)
     config: dict[str, int | bool] = {}
     if base.tied and (embedding or head):
-        if embedding and head and _alike(embedding, head, same):
+        if embedding and head and _alike(embedding, head, draft.same):
             changes.pop(base.head)
         elif head is None and embedding and (_is_of_both(embedding, adapter) or _is_unchanged(embedding)):
             pass

@@ -19,6 +19,8 @@ _TOKENS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:\
 _MLX = re.compile(r"(?P<module>.+)\.(?P<part>lora_a|lora_b|m)")
 _PREFIX = "base_model.model."
 _SAVED = re.compile(r"\.modules_to_save(\.[^.]+)?(?=\.)")
+_ORIGINAL = ".original_module."
+"""In the names of the base's own tensors, which PEFT saves beside trained ones of an embedding that was resized."""
 
 
 @dataclass
@@ -44,8 +46,11 @@ def of_peft(tensors: Iterable[TensorInfo]) -> Sorted:
     """Sort the tensors of an adapter that PEFT saved. `Refused` where two stand for the same."""
     parts: dict[tuple[str, int], Parts] = {}
     whole = []
-    for tensor in tensors:
+    there = {tensor.name: tensor for tensor in tensors}
+    for tensor in there.values():
         name = tensor.name.removeprefix(_PREFIX)
+        if _ORIGINAL in name and tensor.name.replace(_ORIGINAL, ".") in there:
+            continue
         if match := _LORA.fullmatch(name):
             end = ".bias" if match["end"] == "bias" else ""
             _add(parts, match["module"], len(match["wraps"]) // len(".base_layer"), f"{match['part']}{end}", tensor)
