@@ -113,6 +113,8 @@ def test_other_kinds_of_adapters_are_refused_by_their_name(kind: str) -> None:
         ({"rank_pattern": {"[": 2}}, "wrong pattern in rank_pattern"),
         ({"rank_pattern": 3}, "no list of patterns"),
         ({"trainable_token_indices": [1, 1]}, "ids, each once"),
+        ({"use_folding": True}, "has use_folding, which is not known here"),
+        ({"gate_config": {"top": 2}}, "has gate_config, which is not known here"),
     ],
 )
 def test_what_cannot_be_fused_is_refused_with_the_reason(config: dict[str, object], words: str) -> None:
@@ -196,6 +198,98 @@ def test_square_experts_of_an_old_peft_are_not_guessed() -> None:
     assert failures(adapted(tensors, base=base, config={**target, "peft_version": "0.21.2"})) == []
 
 
+EXPERTS: Tensors = {
+    **BASE,
+    "model.layers.0.mlp.experts.gate_up_proj": ("BF16", (4, 96, 128)),
+    "model.layers.0.mlp.experts.down_proj": ("BF16", (4, 128, 48)),
+    "model.layers.0.mlp.gate.weight": ("BF16", (4, 128)),
+}
+
+
+def test_parameters_that_are_named_without_their_module_are_those_of_the_modules_that_have_them() -> None:
+    """PEFT writes `target_modules="all-linear"` of a mixture of experts so."""
+    experts, gate = f"{P}model.layers.0.mlp.experts", f"{P}model.layers.0.mlp.gate"
+    tensors: Tensors = {
+        **PAIR,
+        f"{experts}.base_layer.lora_A.weight": ("F32", (32, 128)),
+        f"{experts}.base_layer.lora_B.weight": ("F32", (96, 32)),
+        f"{experts}.lora_A.weight": ("F32", (16, 48)),
+        f"{experts}.lora_B.weight": ("F32", (128, 16)),
+        f"{gate}.lora_A.weight": ("F32", (4, 128)),
+        f"{gate}.lora_B.weight": ("F32", (4, 4)),
+    }
+    named = {
+        "target_parameters": ["gate.weight", "down_proj", "gate_up_proj"],
+        "rank_pattern": {r".*\.gate_up_proj": 8},
+    }
+    found = adapted(tensors, base=EXPERTS, config=named)
+    assert failures(found) == []
+    assert found.source.fusing is not None
+    assert sorted(change.name for change in found.source.fusing.changes) == sorted(
+        name for name in EXPERTS if "experts" in name or "gate.weight" in name or name == f"{Q}.weight"
+    )
+
+
+def test_what_peft_saves_of_a_resized_embedding_that_was_trained_is_one_tensor() -> None:
+    """`modules_to_save` and a new vocabulary: the trained tensor under two names, and the base's."""
+    tensors: Tensors = {
+        f"{P}{module}{inner}.weight": ("BF16", (260, 128))
+        for module in ("lm_head", "model.embed_tokens")
+        for inner in ("", ".modules_to_save", ".original_module")
+    }
+    found = adapted({**PAIR, **tensors})
+    assert failures(found) == []
+    assert found.source.fusing is not None
+    assert {change.name: change.instead for change in found.source.fusing.changes if change.instead} == {
+        name: f"{P}{name}" for name in ("lm_head.weight", "model.embed_tokens.weight")
+    }
+
+
+def test_two_different_tensors_in_one_place_are_refused() -> None:
+    tensors: Tensors = {
+        f"{P}lm_head.weight": ("BF16", (256, 128)),
+        f"{P}lm_head.modules_to_save.weight": ("F32", (256, 128)),
+    }
+    assert "is one of two tensors in the place of lm_head.weight" in said(adapted(tensors), "adapter-placed")
+
+
+def test_the_base_s_own_tensor_alone_is_not_taken_for_a_trained_one() -> None:
+    assert "lm_head.original_module.weight" in said(
+        adapted({f"{P}lm_head.original_module.weight": ("BF16", (256, 128))}), "adapter-placed"
+    )
+
+
+TWO_LAYERS: Tensors = {**BASE, "model.layers.1.self_attn.q_proj.weight": ("BF16", (128, 128))}
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"target_modules": ["q_proj", "up_proj"]}, "model.layers.1.self_attn.q_proj"),
+        ({"target_modules": ["q_proj"], "layers_to_transform": [0], "modules_to_save": ["lm_head"]}, "lm_head"),
+        ({"modules_to_save": ["score", "norm"]}, "norm"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+    ],
+)
+def test_what_the_config_says_was_trained_and_the_file_lacks_is_told(config: dict[str, object], named: str) -> None:
+    finding = find("adapter-placed", adapted(config=config, base=TWO_LAYERS))
+    assert finding.status == "warn"
+    assert f"adapter_config.json names {named}, of which the adapter has no tensors" in finding.message
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": ["q_proj"], "layers_to_transform": [0]},
+        {"target_modules": ["q_proj"], "exclude_modules": ["model.layers.1.self_attn.q_proj"]},
+        {"target_modules": "all-linear", "modules_to_save": ["classifier"]},
+        {"target_modules": r".*\.0\..*q_proj", "modules_to_save": None},
+    ],
+)
+def test_what_was_not_to_be_trained_is_not_missed(config: dict[str, object]) -> None:
+    assert find("adapter-placed", adapted(config=config, base=TWO_LAYERS)).status == "pass"
+
+
 def test_the_base_that_the_adapter_names_is_the_source() -> None:
     found = adapted(config={"base_model_name_or_path": "acme/Other"})
     assert "was trained on acme/Other, and the source is acme/Tiny" in said(found, "adapter-base")
@@ -235,6 +329,18 @@ def test_numbers_that_are_none_are_refused(dtype: str, bits: bytes) -> None:
 
 def test_an_adapter_that_was_not_trained_is_told() -> None:
     assert "zero everywhere" in find("adapter-numbers", adapted()).message
+
+
+def test_a_scale_of_zero_is_told() -> None:
+    finding = find("adapter-numbers", adapted(config={"lora_alpha": 0}))
+    assert finding.status == "warn"
+    assert "a scale of 0 (lora_alpha)" in finding.message
+
+
+def test_a_chat_template_of_the_adapter_is_not_called_a_tokenizer() -> None:
+    finding = find("adapter-tokenizer", adapted(files={"chat_template.jinja": b"{{ messages }}"}))
+    assert finding.status == "warn"
+    assert finding.message.startswith("the chat template is the adapter's")
 
 
 def test_the_tokenizer_of_the_adapter_takes_the_place_of_the_base_s() -> None:

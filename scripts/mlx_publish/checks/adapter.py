@@ -109,6 +109,14 @@ def _placed(facts: SourceFacts) -> Says:
     fusing = _fused(facts).fusing
     if why := facts.adapter():
         return failed(why, "Set 'source' to the model that the adapter was trained on.")
+    if lacks := _fused(facts).lacking:
+        named = ", ".join(shown(name, 200) for name in lacks[:3])
+        more = f" and {len(lacks) - 3:,} more" if len(lacks) > 3 else ""
+        return warned(
+            f"adapter_config.json names {named}{more}, of which the adapter has no tensors; "
+            "there the base stays as it is",
+            "Compare the adapter with what its training saved, if it should have them.",
+        )
     ranks = f" of rank {' to '.join(map(str, dict.fromkeys(fusing.ranks)))}" if fusing.ranks else ""
     told = "".join(f"; config.json gets {key} {value}" for key, value in fusing.config.items())
     return passed(f"all {fusing.placed:,} tensors{ranks} have their places in {len(fusing.changes):,} weights{told}")
@@ -119,9 +127,19 @@ def _numbers(facts: SourceFacts) -> Says:
     if broken := some(files.values.not_finite()):
         named = ", ".join(shown(name, 200) for name in broken)
         return failed(f"the adapter holds NaN or infinity, as in {named}", "Take an earlier state of its training.")
+    if _adds_nothing(files):
+        return warned("the adapter adds nothing: each of its matrices has a scale of 0 (lora_alpha)")
     if files.values.all_zero(("lora_B", "lora_embedding_B", "lora_b")):
         return warned("the adapter was not trained: what it adds is zero everywhere")
     return passed("all numbers of the adapter are finite")
+
+
+def _adds_nothing(files: FusedFiles) -> bool:
+    """Return whether an adapter consists of products of matrices alone, whose scales are all zero."""
+    changes = files.fusing.changes
+    scales = [update.scale for change in changes for update in change.updates]
+    others = any(change.instead or change.rows_of or change.magnitude for change in changes)
+    return bool(scales) and not any(scales) and not others
 
 
 def _tokenizer(facts: SourceFacts) -> Says:
@@ -130,8 +148,9 @@ def _tokenizer(facts: SourceFacts) -> Says:
     others = [path for path in own if path not in files.base.entries or files.base.read(path) != files.read(path)]
     if not others:
         return passed("the tokenizer is the base's")
+    what = "tokenizer" if set(others) - {"chat_template.jinja"} else "chat template"
     return warned(
-        f"the tokenizer is the adapter's, which it was trained with; not the base's are {', '.join(map(shown, others))}"
+        f"the {what} is the adapter's, which it was trained with; not the base's are {', '.join(map(shown, others))}"
     )
 
 

@@ -32,6 +32,13 @@ _OTHERWISE = {
     "monteclora_config": "samples its matrices",
     "megatron_config": "is split over the machines of a Megatron training",
 }
+_KNOWN = frozenset(
+    (
+        *("use_rslora", "use_dora", "loftq_config", "eva_config"),
+        *("corda_config", "lora_ga_config", "velora_config", "runtime_config"),
+    )
+)
+"""Keys that begin or end like those above and do not change what is computed, or are read."""
 _MOVED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways to begin that take the beginning out of the base: the saved matrices belong to a base that is nowhere."""
 _MOST_PATTERNS, _LONGEST_PATTERN = 10_000, 300
@@ -93,6 +100,9 @@ def _peft(config: Mapping[str, object]) -> AdapterConfig:
     for key, why in _OTHERWISE.items():
         if config.get(key):
             raise refused(f"{why} ({key}), so no weights of a plain model can stand for it")
+    for key, value in config.items():
+        if value and key not in _KNOWN and (key.startswith("use_") or key.endswith("_config")):
+            raise refused(f"has {shown(key)}, which is not known here and may change what is computed")
     begun = config.get("init_lora_weights")
     if isinstance(begun, str) and begun.lower().startswith(_MOVED_BASE):
         raise refused(

@@ -17,6 +17,7 @@ from mlx_publish.model.adapted import Fusing
 from mlx_publish.model.adapter_base import Base
 from mlx_publish.model.adapter_config import CONFIG, AdapterConfig, read_adapter_config
 from mlx_publish.model.adapter_fusing import fusing_of
+from mlx_publish.model.adapter_lacking import lacking
 from mlx_publish.model.adapter_values import Values
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
@@ -113,13 +114,27 @@ class FusedFiles:
     @cached_property
     def fusing(self) -> Fusing:
         """Return what the adapter makes of the base. `Refused` naming a tensor that has no place there."""
+        if self._base is None:
+            return Fusing(self.config.kind, self.config.maker, (), 0, ())
+        return fusing_of(self.config, self.adapter.header(self.config.weights), self._base, self.values.same)
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Return what the config of an adapter of PEFT says that it trained, and its file does not hold."""
+        config = read_json_file(self.adapter, CONFIG)
+        if self._base is None or config is None or self.config.maker != "peft":
+            return ()
+        return tuple(dict.fromkeys(lacking(config, self.adapter.header(self.config.weights), self._base)))
+
+    @cached_property
+    def _base(self) -> Base | None:
+        """Return the base's tensors; None where files of them are not there, which a check of its own says."""
         from mlx_publish.model.metadata import Metadata  # noqa: PLC0415  it reads files like these
 
         of = Metadata(self.base)
-        if not of.weights or any(path not in of.entries for path in of.weights):  # a check of its own says so
-            return Fusing(self.config.kind, self.config.maker, (), 0, ())
-        base = Base(of.tensors, ModelConfig(of.json("config.json") or {}))
-        return fusing_of(self.config, self.adapter.header(self.config.weights), base, self.values.same)
+        if not of.weights or any(path not in of.entries for path in of.weights):
+            return None
+        return Base(of.tensors, ModelConfig(of.json("config.json") or {}))
 
     @cached_property
     def patched(self) -> bytes:
