@@ -72,7 +72,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "paths-inside",
         "../../x",
     ),
-    "GPTQ": (config(quantization_config={"quant_method": "gptq", "bits": 4}), "unquantized", "GPTQ, 4 bits"),
+    "HQQ": (config(quantization_config={"quant_method": "hqq", "nbits": 4}), "unquantized", "HQQ, 4 bits"),
     "groups that miss": (narrow, "groups-fit", "would stay unquantized"),
     "no end": (config(eos_token_id=999), "stop-ids", "the EOS id 999 is outside"),
 }
