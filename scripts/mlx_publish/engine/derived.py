@@ -43,10 +43,16 @@ class Derived(Protocol):
         """Return it whole as MLX computes it, lazily: of the same bits. `arrays` are those of `takes`, by name."""
 
 
+def weight_of(tensor: Derived) -> PackedWeight | None:
+    """Return the quantized weight that a tensor is read of; None if it is of another kind."""
+    weight = getattr(tensor, "weight", None)
+    return weight if isinstance(weight, PackedWeight) else None
+
+
 def packed_of(tensor: Derived) -> Derived | None:
     """Return the reader of the quantized weight that a tensor is, also below an adapter; None if it is none."""
     below = getattr(tensor, "base", None) or tensor
-    return below if isinstance(getattr(below, "weight", None), PackedWeight) else None
+    return below if weight_of(below) is not None else None
 
 
 @dataclass(frozen=True)

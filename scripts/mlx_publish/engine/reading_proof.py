@@ -19,7 +19,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.engine.derived import Derived, packed_of
+from mlx_publish.engine.derived import Derived, packed_of, weight_of
 from mlx_publish.engine.making import Way, cores, cpu_stream
 from mlx_publish.engine.plain_reading import FORMS, Exact, Stored
 from mlx_publish.engine.plain_reading_integers import INTEGER_FORMS
@@ -102,12 +102,7 @@ def _reading(tensor: Derived) -> Iterator[None]:
 def packed_weights(derived: Mapping[str, Derived]) -> list[tuple[Derived, PackedWeight]]:
     """Return what is read of packed weights: the derived tensors, or those below them that an adapter changes."""
     packed = {tensor.name: tensor for tensor in map(packed_of, derived.values()) if tensor is not None}
-    return [(tensor, weight) for tensor in packed.values() if (weight := _weight(tensor)) is not None]
-
-
-def _weight(tensor: Derived) -> PackedWeight | None:
-    weight = getattr(tensor, "weight", None)
-    return weight if isinstance(weight, PackedWeight) else None
+    return [(tensor, weight) for tensor in packed.values() if (weight := weight_of(tensor)) is not None]
 
 
 def repacks_of(all_ways: Iterable[Way]) -> dict[str, list[tuple[Way, Repack]]]:
@@ -252,7 +247,7 @@ def wholes(derived: Mapping[str, Derived]) -> list[Derived]:
 def _wholes(tensors: Sequence[Derived]) -> Iterator[Derived]:
     kinds, left = set[Any](), max(_WHOLE, sum(prod(tensor.shape) for tensor in tensors) // _SHARE)
     for tensor in sorted(tensors, key=lambda tensor: prod(tensor.shape)):
-        weight, size = _weight(tensor), prod(tensor.shape)
+        weight, size = weight_of(tensor), prod(tensor.shape)
         if weight is None:
             continue
         kind = weight.form, tuple(map(bool, weight.block)), tuple(sorted(weight.options.items()))
@@ -282,7 +277,7 @@ def compare_whole(tensor: Derived, arrays: Mapping[str, mx.array], files: Tensor
 
 
 def _differs(tensor: Derived, what: str) -> Refused:
-    weight = _weight(tensor)
+    weight = weight_of(tensor)
     return _refused(tensor.name, weight.form if weight else "", what)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import mlx.core as mx
 
-from mlx_publish.engine.derived import Derived, packed_of
+from mlx_publish.engine.derived import Derived, packed_of, weight_of
 from mlx_publish.engine.making import Way
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.repacked import Repack, RepackedRows
@@ -54,8 +54,8 @@ def repacked_rows(
     """Return how derived tensors that lie one behind the other are repacked, or why one of them cannot be."""
     repacks: list[Repack] = []
     for tensor in tensors:
-        weight = getattr(tensor, "weight", None)
-        made = repack_of(weight, packing, dtype, files) if isinstance(weight, PackedWeight) else _CHANGED
+        weight = weight_of(tensor)
+        made = repack_of(weight, packing, dtype, files) if weight else _CHANGED
         if isinstance(made, str):
             return made
         repacks.append(made)
