@@ -8,10 +8,8 @@ where pip is set to look, then in PyTorch's own index. The noxfile and the tests
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 import lock
-from made_once import make_once
+from made_once import make_once, python_of, run
 from mlx_publish.children import private_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,13 +58,7 @@ def folder() -> Path:
 
 def python() -> Path | None:
     """Return its Python, where it is whole and nobody else can have changed it."""
-    try:
-        there = folder()
-    except private_folder.Unfit:
-        return None
-    # Not deep: to look at 34,000 files takes a third of a second, and nobody else can enter the folder.
-    whole = private_folder.is_whole(there, deep=False) and (there / "bin" / "python").exists()
-    return there / "bin" / "python" if whole else None
+    return python_of(folder)
 
 
 def make() -> str:
@@ -76,7 +68,7 @@ def make() -> str:
 
 def _make(there: Path) -> str:
     private_folder.make_empty(there)
-    if said := _run(there, sys.executable, "-I", "-m", "venv", str(there)):
+    if said := run(there, sys.executable, "-I", "-m", "venv", str(there)):
         return f"python -m venv failed: {said}"
     own = str(there / "bin" / "python")
     # Compiled below, on all cores.
@@ -84,13 +76,13 @@ def _make(there: Path) -> str:
     install = (*pip, "--only-binary", ":all:")
     [torch] = [pin for pin in pins() if pin.startswith("torch==")]
     build = (*install, "--no-deps", *_file(there / "torch.txt", [f"{torch}+cpu{_hash_of(torch)}"]))
-    if _run(there, *build) and (said := _run(there, *build, "--index-url", CPU_INDEX)):
+    if run(there, *build) and (said := run(there, *build, "--index-url", CPU_INDEX)):
         return f"neither pip's indexes nor {CPU_INDEX} have {torch} for the CPU: {said}. {_OTHERWISE}"
-    if said := _run(there, *install, "--require-hashes", *_file(there / "requirements.txt", others())):
+    if said := run(there, *install, "--require-hashes", *_file(there / "requirements.txt", others())):
         return f"pip cannot install the dependencies of PyTorch and transformers: {said}. {_OTHERWISE}"
     # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
-    _run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
-    if said := _run(there, own, "-I", "-c", _IMPORTED):
+    run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
+    if said := run(there, own, "-I", "-c", _IMPORTED):
         return f"{torch} cannot be imported here: {said}. {_OTHERWISE}"
     return ""
 
@@ -127,15 +119,3 @@ def hashes_in(page: str, torch: str) -> list[str]:
 def _file(file: Path, lines: list[str]) -> tuple[str, str]:
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return "--requirement", str(file)
-
-
-def _run(there: Path, *command: str) -> str:
-    """Run a command; returns the last line of what it said where it failed."""
-    # Settings meant for the user's own Python would put packages somewhere else. Others might exchange what is unpacked
-    # in a TMPDIR that all may write.
-    env = {**os.environ, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "TMPDIR": str(there)}
-    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return ""
-    errors = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    return errors[-1].strip() if errors else f"exit {done.returncode}"

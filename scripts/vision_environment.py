@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import indexes
 import lock
-from made_once import make_once
+from made_once import make_once, python_of, run
 from mlx_publish.children import private_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,12 +42,7 @@ def folder() -> Path:
 
 def python() -> Path | None:
     """Return its Python, where it is whole and nobody else can have changed it."""
-    try:
-        there = folder()
-    except private_folder.Unfit:
-        return None
-    whole = private_folder.is_whole(there, deep=False) and (there / "bin" / "python").exists()
-    return there / "bin" / "python" if whole else None
+    return python_of(folder)
 
 
 def make() -> str:
@@ -58,17 +52,17 @@ def make() -> str:
 
 def _make(there: Path) -> str:
     private_folder.make_empty(there)
-    if said := _run(there, sys.executable, "-I", "-m", "venv", "--without-pip", str(there)):
+    if said := run(there, sys.executable, "-I", "-m", "venv", "--without-pip", str(there)):
         return f"python -m venv failed: {said}"
     own, wanted = str(there / "bin" / "python"), there / "requirements.txt"
     wanted.write_text(requirements(), encoding="utf-8")
     options = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(wanted))
-    if said := _run(there, *_installer(own), *options):
+    if said := run(there, *_installer(own), *options):
         return f"mlx-vlm cannot be installed: {said}. {_OTHERWISE}"
     (there / ".lock").unlink(missing_ok=True)
     # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
-    _run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
-    if said := _run(there, own, "-I", "-c", _IMPORTED):
+    run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
+    if said := run(there, own, "-I", "-c", _IMPORTED):
         return f"mlx-vlm cannot be imported here: {said}. {_OTHERWISE}"
     return ""
 
@@ -82,13 +76,3 @@ def _installer(own: str) -> tuple[str, ...]:
         return (uv, "pip", "install", "--quiet", "--python", own, *asked.options)
     pip = (sys.executable, "-I", "-m", "pip", "--python", own)
     return (*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile")
-
-
-def _run(there: Path, *command: str) -> str:
-    """Run a command; returns the last line of what it said where it failed."""
-    env = {**os.environ, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "TMPDIR": str(there)}
-    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return ""
-    errors = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    return errors[-1].strip() if errors else f"exit {done.returncode}"
