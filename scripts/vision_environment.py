@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ALONE = Path(__file__).with_name("vision.txt")
 """mlx-vlm and Pillow with their hashes; `nox -s lock` writes it."""
 VARIABLE = "MLX_PUBLISH_VISION_PYTHON"
-# What mlx-vlm imports for text.
-NEEDED = ("mlx", "mlx[cpu]", "transformers", "numpy", "requests", "tqdm", "sentencepiece")
+# What mlx-vlm imports, and the engine beside it.
+NEEDED = ("mlx", "mlx[cpu]", "mlx-lm", "transformers", "numpy", "requests", "tqdm", "sentencepiece", "jinja2")
 _IMPORTED = "import mlx_vlm.utils, mlx_vlm.generate.ar, mlx_vlm.speculative.drafters, tokenizers"
 _OTHERWISE = f"Run it again with network access, or set {VARIABLE} to a Python that has mlx-vlm."
 

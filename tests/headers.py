@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlx_publish.checks.base import run_in_groups
-from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.checks.facts import Loads, SourceFacts
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.checks.twin import TwinFacts
 from mlx_publish.evidence.report import Finding
@@ -87,7 +87,7 @@ def facts(
         variant=spec.variants[0],
         identity=COMMIT,
         source=Metadata(MemoryFiles(made)),
-        mlx_lm=("0.32.2", TYPES),
+        loads=Loads("mlx-lm", "0.32.2", TYPES),
         twin=lambda: TwinFacts(None, "torch is not installed"),
     )
 

@@ -20,7 +20,8 @@ AWQ = {"awq": frozenset({"llama", "mistral"})}
 
 def asked(method: str, config: Mapping[str, Any] | None = None, tensors: Tensors = LAYERS, **keys: Any) -> SourceFacts:
     variants = [{"method": method, "bits": 4, **keys}]
-    return replace(facts(config=config, tensors=tensors, variants=variants), limited=AWQ)
+    made = facts(config=config, tensors=tensors, variants=variants)
+    return replace(made, loads=replace(made.loads, limited=AWQ))
 
 
 def test_the_installed_mlx_lm_tells_which_types_awq_knows() -> None:
@@ -50,7 +51,8 @@ def test_a_type_that_a_method_knows_passes(method: str) -> None:
 
 def test_rounding_passes_whatever_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", "1000")
-    source = replace(facts(config={"model_type": "qwen3"}), limited=AWQ)
+    source = facts(config={"model_type": "qwen3"})
+    source = replace(source, loads=replace(source.loads, limited=AWQ))
     assert {id_: judge(source)[id_].status for id_ in ("method-type", "method-groups", "learning-fits")} == {
         "method-type": "pass",
         "method-groups": "pass",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from headers import CONFIG, TYPES, facts, failures, find, judge
+from mlx_publish.checks.facts import Loads
 from mlx_publish.converters.mlx_lm import CONVERTER
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.metadata import Metadata
@@ -113,7 +114,7 @@ def test_what_is_well_passes(config: dict[str, Any]) -> None:
 
 def test_no_config_and_no_mlx_lm() -> None:
     assert find("model-type", facts({"config.json": None})).message == "the source has no config.json"
-    assert find("model-type", replace(facts(), mlx_lm=None)).status == "skip"
+    assert find("model-type", replace(facts(), loads=Loads("mlx-lm", None))).status == "skip"
 
 
 def test_names_that_mlx_lm_maps_are_known() -> None:

@@ -37,20 +37,19 @@ def _model_type(facts: SourceFacts) -> Says:
     if not facts.source.config.raw:
         none = failed("the source has no config.json", "Choose a source in the Hugging Face layout.")
         return adapter_instead(facts) or none
-    types: frozenset[str]
-    version, types = facts.mlx_lm or ("", frozenset())
+    name, version, types = facts.loads.name, facts.loads.version, facts.loads.types
     if model_type is None:
         near = _near(facts.source.config.architectures, types)
         return failed(
-            "config.json has no model_type, so mlx-lm cannot choose an architecture", f"{near}Add it to the source."
+            f"config.json has no model_type, so {name} cannot choose an architecture", f"{near}Add it to the source."
         )
-    if facts.mlx_lm is None:
-        return skipped("mlx-lm is not installed here, so its supported types are unknown")
+    if version is None:
+        return skipped(f"{name} is not installed here, so its supported types are unknown")
     if class_type(facts.source.config.raw) in types:
-        return passed(f"mlx-lm {version} can load {model_type}")
+        return passed(f"{name} {version} can load {model_type}")
     return failed(
-        f"mlx-lm {version} cannot load the model type {model_type}",
-        f"{_near((model_type,), types)}Wait for a newer mlx-lm, or choose another model.",
+        f"{name} {version} cannot load the model type {model_type}",
+        f"{_near((model_type,), types)}Wait for a newer {name}, or choose another model.",
     )
 
 

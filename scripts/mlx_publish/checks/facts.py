@@ -13,6 +13,31 @@ from mlx_publish.recipes.recipe import Recipe, Variant
 if TYPE_CHECKING:
     from mlx_publish.checks.calibration import CalibrationFacts
     from mlx_publish.checks.twin import TwinFacts
+    from mlx_publish.converters import Converter
+
+
+@dataclass(frozen=True)
+class Loads:
+    """What the checks have to know of a converter: its name, its version and the model types that it can load."""
+
+    name: str
+    version: str | None
+    """None where it is not installed."""
+    types: frozenset[str] = frozenset()
+    limited: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Methods of quantization that work with some model types alone, and these."""
+    senses: bool = False
+    """Whether it keeps what is no text."""
+    lacking: str = ""
+    """Why it cannot be used here."""
+
+
+def loads(converter: Converter) -> Loads:
+    """Return what a converter can load."""
+    support = converter.support()
+    if support is None:
+        return Loads(converter.distribution, None, senses=converter.senses, lacking=converter.lacking())
+    return Loads(converter.distribution, support.version, support.types, support.limited, converter.senses)
 
 
 @dataclass(frozen=True)
@@ -25,12 +50,10 @@ class SourceFacts:
     """Commit, or digest of the folder; empty where no digest is taken, None while it is being taken."""
     source: Metadata
     """Files, configs and headers, each read when it is first asked for."""
-    mlx_lm: tuple[str, frozenset[str]] | None
-    """Version of the installed mlx-lm and the model types that it can load."""
+    loads: Loads
+    """The converter that is to load it, and what it can load."""
     twin: Callable[[], TwinFacts]
     """Compares a small random model of its config in transformers and mlx-lm; slow the first time."""
-    limited: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Methods of quantization that work with some model types alone, and these."""
     taken: Mapping[str, bool] = field(default_factory=dict)
     """For the destination and known community names: whether the repo exists already."""
     calibration: CalibrationFacts | None = None

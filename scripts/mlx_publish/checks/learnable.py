@@ -30,14 +30,13 @@ def _type(facts: SourceFacts) -> Says:
     method, config = _method_of(facts), facts.source.config
     if not method:
         return passed("the method works with every model type")
-    types = facts.limited.get(method)
+    types = facts.loads.limited.get(method)
     kinds = {config.model_type, class_type(config.raw)}
     if types is None or kinds & types:
         return passed(f"{method} works with {config.model_type}")
-    others = " or ".join(f"method: {other}" for other in _READING if other not in facts.limited)
-    version = facts.mlx_lm[0] if facts.mlx_lm else ""
+    others = " or ".join(f"method: {other}" for other in _READING if other not in facts.loads.limited)
     return failed(
-        f"{method} in mlx-lm {version} does not support the model type {config.model_type}; "
+        f"{method} in {facts.loads.name} {facts.loads.version or ''} does not support the model type {config.model_type}; "
         f"it supports {', '.join(sorted(types)) or 'none'}",
         f"{_INSTEAD}, or {others}.",
     )

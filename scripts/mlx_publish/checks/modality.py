@@ -1,4 +1,4 @@
-"""What a source takes beside text, which mlx-lm leaves behind: never without being asked for."""
+"""What a source takes beside text: mlx-vlm keeps it, mlx-lm leaves it behind, and that only where it is asked for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import re
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.senses import in_words, senses_in
+from mlx_publish.model.spellings import class_type
 
 ASK = (
     "To publish only the text part, set 'modality: text' in the recipe (--modality text) and use a name that says so; "
     "or choose a text-only source."
+)
+_TEXT_ALONE = "To publish its text part alone, set 'modality: text' in the recipe (--modality text)."
+INSTALL = (
+    "Run: sh scripts/bootstrap.sh -s vision (or name a Python that has mlx-vlm in MLX_PUBLISH_VISION_PYTHON). "
+    + _TEXT_ALONE
 )
 _SAYS_TEXT = re.compile(r"(?:^|[-_.])text(?:[-_.]|$)|text[-_]?only", re.IGNORECASE)
 
@@ -19,9 +25,13 @@ def _by_config(facts: SourceFacts) -> Says:
     keys = senses_in(facts.source.config.raw)
     if not keys:
         return passed("config.json describes a text-only model")
-    if facts.mlx_lm and facts.source.config.model_type not in facts.mlx_lm[1]:
-        return skipped("mlx-lm cannot load it, with or without its non-text parts")
-    return _asked(facts, in_words(keys), f"{', '.join(keys)} of config.json")
+    loads, words = facts.loads, in_words(keys)
+    if loads.senses and loads.version is None:
+        return failed(f"the source also supports {words}, which mlx-vlm keeps, but {loads.lacking}", INSTALL)
+    if loads.version and class_type(facts.source.config.raw) not in loads.types:
+        instead = f" {_TEXT_ALONE}" if loads.senses else ""
+        return skipped(f"{loads.name} cannot load it, with or without its non-text parts.{instead}")
+    return _asked(facts, words, f"{', '.join(keys)} of config.json")
 
 
 def _by_tensors(facts: SourceFacts) -> Says:
@@ -35,6 +45,8 @@ def _by_tensors(facts: SourceFacts) -> Says:
 def _asked(facts: SourceFacts, words: str, signs: str) -> Says:
     if facts.recipe.spec.modality == "text":
         return passed(f"text only, as requested; the source's parts for {words} are left out: {signs}")
+    if facts.loads.senses:
+        return passed(f"{facts.loads.name} {facts.loads.version} keeps the source's parts for {words}: {signs}")
     return failed(
         f"the source also supports {words} ({signs}), but mlx-lm keeps only its text part: the rest would be lost "
         "silently",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mlx_publish.children import process
 from mlx_publish.children.environment import fast_blas, kernels, of_a_child
+from mlx_publish.children.other_python import Python, package_in
 from mlx_publish.children.worker import Worker
 from mlx_publish.text.temporary import TemporaryFolder
 
@@ -86,6 +88,8 @@ class Children:
         """Begin without any."""
         self.converter = DEFAULT
         """The module of `engine/backends` by which jobs are done."""
+        self.python: Python | None = None
+        """The Python that has the converter's library, where that is not this one."""
         self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
 
@@ -98,14 +102,14 @@ class Children:
     def start(self, op: str, count: int = 1) -> None:
         """Start children ahead for `count` jobs of `op`; where MLX is missing, whoever needs it says so at its time."""
         missing = count - sum(not (waiting.clean or waiting.model) for waiting in self._waiting)
-        for _ in range(missing if self._possible() else 0):
-            self.keep(Asked(op), _start(op, count, None))
+        for _ in range(missing if self.possible() else 0):
+            self.keep(Asked(op), self._start(op, count, None))
 
     def start_clean(self, op: str, count: int) -> None:
         """Start children ahead for `count` jobs of `op` side by side, each of which keeps its model."""
         missing = count - sum(waiting.clean and not waiting.model for waiting in self._waiting)
-        for _ in range(missing if PEAK_ANEW and self._possible() else 0):
-            self.keep(Asked(op, keeps=True), _start(op, count, None))
+        for _ in range(missing if PEAK_ANEW and self.possible() else 0):
+            self.keep(Asked(op, keeps=True), self._start(op, count, None))
 
     def take(self, asked: Asked, at_once: int, log: Path) -> Worker:
         """Return a child for a job, best of all the one that has loaded its model.
@@ -121,15 +125,29 @@ class Children:
             self._waiting = [one for one in others if one not in passed]
         for one in passed:
             one.worker.end()
-        return taken.worker if taken else _start(asked.op, at_once, log)
+        return taken.worker if taken else self._start(asked.op, at_once, log)
 
     def keep(self, asked: Asked, worker: Worker, model: str = "") -> None:
         """Let one wait that has done a job, with the model that it has loaded, if any."""
         with self._lock:
             self._waiting.append(_Waiting(worker, asked.clean, model))
 
-    def _possible(self) -> bool:
-        return importlib.util.find_spec(self.converter) is not None
+    def possible(self) -> bool:
+        """Return whether the converter's library is there."""
+        return self.python is not None or importlib.util.find_spec(self.converter) is not None
+
+    def use(self, converter: str, python: Python | None) -> None:
+        """Let jobs be done by a converter, whose library is in `python` where that is not this one."""
+        if (converter, python) != (self.converter, self.python):
+            self.end()  # those that wait have loaded another library
+        self.converter, self.python = converter, python
+
+    def _start(self, op: str, at_once: int, log: Path | None) -> Worker:
+        aside = TemporaryFolder()
+        words = process.python("mlx_publish.engine", op)
+        if self.python is not None and self.python.python != Path(sys.executable):
+            words = process.python("mlx_publish.engine", op, executable=self.python.python, root=package_in(aside.path))
+        return Worker(aside, words, environment(aside.path, at_once), log or aside.path / "log")
 
     def end(self) -> None:
         """End all that wait."""
@@ -155,9 +173,3 @@ def environment(folder: Path, at_once: int) -> dict[str, str]:
     child = of_a_child(folder, **kept)
     (folder / "tmp" / "mlx").symlink_to(kernels())
     return child
-
-
-def _start(op: str, at_once: int, log: Path | None) -> Worker:
-    aside = TemporaryFolder()
-    words = process.python("mlx_publish.engine", op)
-    return Worker(aside, words, environment(aside.path, at_once), log or aside.path / "log")

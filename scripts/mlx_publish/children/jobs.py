@@ -5,7 +5,6 @@ What the child prints goes to a log, because a model's text must not be taken fo
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -93,15 +92,15 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
     where the child died or took longer than its bounds, `Refused` if it took more memory, and `Interrupted` once
     `stop` is set.
     """
-    module = job.children.converter if job.children else DEFAULT
-    if importlib.util.find_spec(module) is None:
-        raise SurroundingsError(
-            f"{job.op} needs {module.replace('_', '-')}, which is not installed here",
-            remedy=kit.install("mlx"),
-        )
     if job.children is None:
         with Children() as own:
             return run_job(replace(job, children=own), progress, at_once, stop)
+    if not job.children.possible():
+        module = job.children.converter
+        raise SurroundingsError(
+            f"{job.op} needs {module.replace('_', '-')}, which is not installed here",
+            remedy=kit.install("mlx" if module == DEFAULT else "vision"),
+        )
     try:
         return _answer(job, job.children, progress, at_once, stop)
     except Ended as end:

@@ -53,6 +53,14 @@ def packages_of(python: Path, packages: Sequence[str], variable: str) -> Python:
         return Python(python, reason=f"{variable} is not a Python: {error}")
 
 
+def package_in(folder: Path) -> Path:
+    """Return a folder below that has this package alone: another Python finds nothing else of this one's packages."""
+    root = folder / "package"
+    root.mkdir()
+    (root / "mlx_publish").symlink_to(Path(mlx_publish.__file__).resolve().parent)
+    return root
+
+
 class Child:
     """A child process that runs one of our modules in another Python; to load its libraries takes seconds."""
 
@@ -81,11 +89,7 @@ class Child:
         if self._worker is not None or self._reason:
             return self._reason
         aside = TemporaryFolder()
-        # Another Python finds nothing of this one's packages but this one.
-        root = aside.path / "package"
-        root.mkdir()
-        (root / "mlx_publish").symlink_to(Path(mlx_publish.__file__).resolve().parent)
-        words = process.python(self._module, executable=self._python.python, root=root)
+        words = process.python(self._module, executable=self._python.python, root=package_in(aside.path))
         try:
             self._worker = Worker(aside, words, self._environment(aside), self._log)
         except OSError as error:

@@ -6,6 +6,7 @@ own; of them, text needs only a few (scripts/vision_environment.py).
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -14,13 +15,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlx_publish.children import process
 from mlx_publish.children.engine import environment
+from mlx_publish.children.environment import of_a_child
 from mlx_publish.children.other_python import Answer, Child, Python, packages_of
 from mlx_publish.text.temporary import TemporaryFolder
 
 VARIABLE = "MLX_PUBLISH_VISION_PYTHON"
-NOT_INSTALLED = "mlx-vlm is not installed here, so nothing shows that it generates with the drafter"
+NOT_INSTALLED = "mlx-vlm is not installed here"
 _PACKAGES = ("mlx-vlm", "mlx", "transformers")
+_WHERE = "import importlib.util as u; print(next(iter(u.find_spec(%r).submodule_search_locations)))"
 _FROM, _BEFORE = (0, 7, 10), (0, 8)
 
 
@@ -32,7 +36,7 @@ def find_vision() -> Python:
     """Return the Python that MLX_PUBLISH_VISION_PYTHON names, else this one. Raises `NoVision`."""
     given = os.environ.get(VARIABLE)
     if given:
-        python = packages_of(Path(given), _PACKAGES, VARIABLE)
+        python = _named(given)
     elif all(importlib.util.find_spec(name.replace("-", "_")) for name in _PACKAGES):
         python = Python(Path(sys.executable), {name: importlib.metadata.version(name) for name in _PACKAGES})
     else:
@@ -44,6 +48,26 @@ def find_vision() -> Python:
     if not _FROM <= numbers < _BEFORE:
         raise NoVision(f"mlx-vlm {version} is not known to this kit: it needs 0.7.10 or newer, below 0.8")
     return python
+
+
+@functools.cache
+def _named(given: str) -> Python:
+    return packages_of(Path(given), _PACKAGES, VARIABLE)
+
+
+@functools.cache
+def _folder(python: str, name: str) -> Path | None:
+    with TemporaryFolder() as folder:
+        said = process.ask([python, "-I", "-c", _WHERE % name], of_a_child(folder), folder, seconds=60)
+    return Path(said.out.strip()) if not said.code and said.out.strip() else None
+
+
+def package_folder(python: Python, name: str) -> Path | None:
+    """Return where a package lies in a Python; None where it cannot be found. Nothing of it is imported."""
+    try:
+        return _folder(str(python.python), name)
+    except process.FAILED:
+        return None
 
 
 def generate(python: Python, order: Mapping[str, object], log: Path, limit: float) -> Answer:

@@ -17,7 +17,6 @@ from mlx_publish.converters import converter_of
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import Finding, verdict_of
-from mlx_publish.machine.packages import versions
 from mlx_publish.model.files import read_json_file
 from mlx_publish.signing.verifying import Wanted, measurer, reportable, signatures
 from mlx_publish.text import kit
@@ -107,7 +106,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         closeness=made.closeness if made else "",
         misplanned=tuple(misplanned(published)),
         differences=made.differences if made else None,
-        tools=versions(*converter_of(evidence.tools).packages),
+        tools=converter_of(evidence.tools).versions(),
     )
 
 

@@ -14,7 +14,6 @@ from mlx_publish.errors import BadInput, Place
 from mlx_publish.evidence.quantization import PLAN_FILE, Calibration, PlanGroup, PlanSummary, Quantization
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.sensitivities import WHOLE, ModuleSensitivity, Sensitivities, rung_key, rung_of
-from mlx_publish.machine.packages import versions
 from mlx_publish.methods.plan import Target
 from mlx_publish.model.allocation import Allocation
 from mlx_publish.model.weights import TensorInfo
@@ -45,7 +44,7 @@ def plan_from(context: Context, target: Target, of: Sensitivities, allocation: A
     return Plan(
         source=PlannedSource(name=context.recipe.source_name[:200], identity=source_of(context).identity),
         calibration=PlannedCalibration.model_validate(to_json(calibration_record(context, "plan"))),
-        tools={"mlx-publish": __version__, **versions(*converter(context).packages)},
+        tools={"mlx-publish": __version__, **converter(context).versions()},
         target=target.keys,
         target_words=target.words,
         proxy=of.proxy,

@@ -9,7 +9,6 @@ from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.evidence.sensitivities import CalibrationOrder, Rung, Sensitivities
-from mlx_publish.machine.packages import versions
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import bounds, memory_fits
 from mlx_publish.source.calibration import calibration_inputs, calibration_order
@@ -35,7 +34,7 @@ def measured(context: Context, variant: Variant, prepared: Prepared) -> Sensitiv
         "rungs": [list(rung) for rung in RUNGS],
         "dtype": dtype,
         "proxy": proxy,
-        "tools": versions(*converter(context).packages),
+        "tools": converter(context).versions(),
         "mlx-publish": __version__,
     }
     kept = Kept(context.work.source / f"{name}.json", Sensitivities, inputs)

@@ -19,7 +19,6 @@ from mlx_publish.hub.ranges import Remote
 from mlx_publish.hub.repo import RepoFiles
 from mlx_publish.hub.stream_folder import StreamFolder
 from mlx_publish.hub.streaming import Fetching, wrong_copy
-from mlx_publish.machine.packages import versions
 from mlx_publish.model.files import FileEntry
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.resolve import WEIGHTS, converter, source_of
@@ -143,7 +142,7 @@ class Streaming:
                 "config": dict(prepared.config),
                 "orders": [{**to_json(replace(order, folder="", plan="", state=""))} for order in orders],
                 "plans": [sha256_of(Path(order.plan)) if order.plan else "" for order in orders],
-                "tools": versions(*converter(context).packages),
+                "tools": converter(context).versions(),
                 "mlx-publish": __version__,
             }
         )

@@ -23,17 +23,19 @@ def _registered() -> tuple[Converter, ...]:
 CONVERTERS: tuple[Converter, ...] = _registered()
 
 
-def converter_for(model_type: Callable[[], str | None]) -> Converter:
-    """Return the first converter that is installed and can load a model type, else the first one.
+def converter_for(model_type: Callable[[], str | None], *, senses: bool = False) -> Converter:
+    """Return the first converter that is installed and can load a model type, else the first one of its kind.
 
+    With `senses` it is one for models that take more than text, of which it keeps all parts.
     The type is asked for only where there is a choice: it stands in the source's config, which a later stage need not
     read again, and which another day may need the network for.
     """
-    if len(CONVERTERS) == 1:
-        return CONVERTERS[0]
+    able = [converter for converter in CONVERTERS if converter.senses == senses]
+    if len(able) == 1:
+        return able[0]
     wanted = model_type()
-    supported = (c for c in CONVERTERS if (support := c.support()) is not None and wanted in support.types)
-    return next(supported, CONVERTERS[0])
+    supported = (c for c in able if (support := c.support()) is not None and wanted in support.types)
+    return next(supported, able[0])
 
 
 def converter_of(tools: object) -> Converter:

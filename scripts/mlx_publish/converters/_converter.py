@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from mlx_publish.children.other_python import Python
+from mlx_publish.machine.packages import versions
+
 if TYPE_CHECKING:
     from mlx_publish.evidence.evidence import Sampling
     from mlx_publish.evidence.measurements import SmokeSpec
@@ -45,6 +48,20 @@ class Converter(ABC):
     """The name to install it by."""
     packages: ClassVar[tuple[str, ...]]
     """Distributions whose version shows in what a model computes."""
+    senses: ClassVar[bool] = False
+    """Whether it is for models that take more than text."""
+
+    def python(self) -> Python | None:
+        """Return the Python that has it, where that is not this one."""
+        return None
+
+    def lacking(self) -> str:
+        """Return why it cannot be used here; empty where it can, or where nothing but its absence is known."""
+        return ""
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of `packages` that are installed, where it is."""
+        return versions(*self.packages)
 
     @abstractmethod
     def support(self) -> Support | None:

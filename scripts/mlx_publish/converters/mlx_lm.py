@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_publish.converters._assigned import assigned
 from mlx_publish.converters._converter import Commands, Converter, Support
 from mlx_publish.converters._mlx_lm_commands import commands, sampling_flags
 from mlx_publish.converters._mlx_lm_python import snippet, tools_snippet
@@ -38,7 +38,7 @@ class MlxLm(Converter):
         folder = Path(next(iter(spec.submodule_search_locations)))
         files = [path for path in (folder / "models").glob("*.py") if path.stem not in _PARTS]
         modules = {path.stem for path in files if "class ModelArgs" in path.read_text(encoding="utf-8")}
-        types = frozenset(modules | set(_assigned(folder / "utils.py", "MODEL_REMAPPING")))
+        types = frozenset(modules | set(assigned(folder / "utils.py", "MODEL_REMAPPING")))
         return Support(version(self.distribution), types, {"awq": _awq_types(folder / "quant" / "awq.py")})
 
     def snippet(self, load_as: str, smoke: SmokeSpec | None) -> str:
@@ -60,18 +60,7 @@ class MlxLm(Converter):
 
 def _awq_types(path: Path) -> frozenset[str]:
     """Return the model types that AWQ has settings for; none where mlx-lm has no AWQ."""
-    return frozenset(_assigned(path, "AWQ_MODEL_CONFIGS")) if path.is_file() else frozenset()
-
-
-def _assigned(path: Path, name: str) -> list[str]:
-    """Return the keys of a mapping that a module of mlx-lm assigns to a name, which is not imported here."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == name for target in node.targets
-        ):
-            keys = node.value.keys if isinstance(node.value, ast.Dict) else []
-            return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
-    return []
+    return frozenset(assigned(path, "AWQ_MODEL_CONFIGS")) if path.is_file() else frozenset()
 
 
 CONVERTER = MlxLm()

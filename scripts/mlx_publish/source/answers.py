@@ -10,7 +10,6 @@ from mlx_publish.chat.variables import SWITCH
 from mlx_publish.context import Context
 from mlx_publish.evidence.measured import Answers, Question
 from mlx_publish.evidence.records import to_json
-from mlx_publish.machine.packages import versions
 from mlx_publish.recipes.recipe import SmokeTest
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.logits import joined
@@ -106,7 +105,7 @@ class SourceAnswers:
         self._kept().keep(result)
 
     def _kept(self) -> Kept[Answers]:
-        made_by = {"tools": versions(*converter(self.context).packages), "mlx-publish": __version__}
+        made_by = {"tools": converter(self.context).versions(), "mlx-publish": __version__}
         asked = {**source_of(self.context).named, "asked": to_json(self.questions())}
         return Kept(self.context.work.source / "answers.json", Answers, {**asked, **made_by})
 

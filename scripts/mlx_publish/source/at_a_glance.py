@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mlx_publish.checks.base import run_in_groups
-from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.checks.facts import Loads, SourceFacts, loads
 from mlx_publish.checks.licence import Licence, licence_of
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.checks.twin import TWIN, TwinFacts
-from mlx_publish.converters import converter_for
+from mlx_publish.converters import CONVERTERS, converter_for
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.report import Finding
 from mlx_publish.hub.repo import RepoFiles, exists
@@ -69,7 +69,7 @@ class Glance:
             variant=variants[0],
             identity=self.commit,
             source=self.metadata,
-            mlx_lm=self._support(),
+            loads=self._loads(recipe),
             twin=lambda: TwinFacts(None, "inspect compares it"),
         )
         groups = [group for group in GROUPS if group is not TWIN]
@@ -82,12 +82,15 @@ class Glance:
             for variant in variants
         }
 
-    def _support(self) -> tuple[str, frozenset[str]] | None:
+    def _loads(self, recipe: Recipe) -> Loads:
         try:
-            support = converter_for(lambda: self.metadata.config.model_type).support()
+            return loads(converter_for(lambda: self.metadata.config.model_type, senses=self._keeps(recipe)))
         except Refused:  # its config cannot be read, which a check says
-            return None
-        return (support.version, support.types) if support else None
+            return loads(CONVERTERS[0])
+
+    def _keeps(self, recipe: Recipe) -> bool:
+        """Return whether the recipe asks for more than text of a source that has more."""
+        return recipe.spec.modality != "text" and bool(senses_in(self.metadata.config.raw))
 
 
 def _of(taken: dict[str, bool], name: str) -> dict[str, bool]:

@@ -13,7 +13,6 @@ from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
 from mlx_publish.evidence.measured import SourceRead
 from mlx_publish.evidence.records import from_json
-from mlx_publish.machine.packages import versions
 from mlx_publish.source.bounds import bounds
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.resolve import converter, source_of
@@ -82,5 +81,5 @@ class SourceLogits:
         # One that somebody cleared in part is computed again.
         sizes = {path.name: path.stat().st_size for path in self.store.glob("*")}
         of = {**source_of(self.context).named, "model": self.model, "files": sizes}
-        inputs = {**of, "asked": self.asked(), "tools": versions(*converter(self.context).packages)}
+        inputs = {**of, "asked": self.asked(), "tools": converter(self.context).versions()}
         return Kept(self.store.with_suffix(".json"), SourceRead, inputs)

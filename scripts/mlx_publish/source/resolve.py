@@ -17,6 +17,7 @@ from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.fused_files import FusedFiles, folders_of
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.names import shown
+from mlx_publish.model.senses import senses_in
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.source.identity import FolderIdentity
@@ -168,13 +169,40 @@ def metadata_of(context: Context) -> Metadata:
 
 
 def converter(context: Context) -> Converter:
-    """Return the converter of the source, by its model type; the children of the run do their jobs by it."""
+    """Return the converter of the source, by its model type and by whether it takes more than text and keeps that.
+
+    The children of the run do their jobs by it.
+    """
     try:
-        chosen = context.once("converter", lambda: converter_for(lambda: metadata_of(context).config.model_type))
+        chosen = context.once("converter", lambda: _converter(context))
     except Refused:  # its config cannot be read, which a check says
         return CONVERTERS[0]
-    context.children.converter = chosen.module
+    context.children.use(chosen.module, chosen.python())
     return chosen
+
+
+def _converter(context: Context) -> Converter:
+    if context.recipe.spec.modality == "text":
+        return converter_for(lambda: metadata_of(context).config.model_type)
+    if (inspected := _converter_before(context)) is not None:
+        return inspected
+    senses = bool(senses_in(metadata_of(context).config.raw))
+    return converter_for(lambda: metadata_of(context).config.model_type, senses=senses)
+
+
+def _converter_before(context: Context) -> Converter | None:
+    """Return the converter by which `inspect` passed this commit of a repo; None where reports say none, or several.
+
+    A later stage need not read the source's config again, for which it may need the network.
+    """
+    if context.anew or context.recipe.source_folder:
+        return None
+    asked = context.recipe.digest_of("source", "revision", "modality")
+    reports = (context.work.report(variant.label, "inspect") for variant in context.recipe.variants)
+    passed = [report.inputs for report in reports if report and report.verdict == "pass"]
+    own = [i for i in passed if isinstance(recipe := i.get("recipe"), Mapping) and asked.items() <= recipe.items()]
+    found = {converter.module: converter for inputs in own for converter in CONVERTERS if converter.module in inputs}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _resolve(context: Context) -> Source:

@@ -15,7 +15,7 @@ from mlx_publish.evidence.digests import sha256_of
 from mlx_publish.evidence.quantization import RoundingPoint
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.evidence.rounding import RoundingCurve
-from mlx_publish.machine.packages import computes_by, versions
+from mlx_publish.machine.packages import computes_by
 from mlx_publish.methods import Form
 from mlx_publish.methods.rtn import METHOD, Bits
 from mlx_publish.recipes.recipe import Variant
@@ -122,7 +122,7 @@ class Rounding:
             **source_of(self.context).named,
             "asked": self.logits.asked(),
             "forms": to_json(plain_forms(self.dtype)),
-            "tools": versions(*converter(self.context).packages),
+            "tools": converter(self.context).versions(),
             "by": computes_by(),
         }
         return Kept(self.folder.with_suffix(".json"), RoundingCurve, inputs)

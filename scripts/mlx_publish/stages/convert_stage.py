@@ -23,7 +23,6 @@ from mlx_publish.errors import Refused
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
 from mlx_publish.evidence.results import Converted
-from mlx_publish.machine.packages import versions
 from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import prepare
@@ -42,7 +41,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "files": source.files,
         "modality": source.modality,
         "variant": variant.model_dump(mode="json"),
-        "tools": versions(*converter(context).packages),
+        "tools": converter(context).versions(),
         **plan_inputs(context, variant),
         **context.recipe.asked_heads,
         **adapter_inputs(context, variant),

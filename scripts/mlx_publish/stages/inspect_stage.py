@@ -8,7 +8,7 @@ from dataclasses import replace
 from mlx_publish.checks.base import run_checks, run_in_groups
 from mlx_publish.checks.calibration import CalibrationFacts
 from mlx_publish.checks.drafter import HEADS, concerns
-from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.checks.facts import SourceFacts, loads
 from mlx_publish.checks.licence import REVISION, licence_of
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.context import Context, Later, Outcome
@@ -38,7 +38,8 @@ from mlx_publish.stages.stage import Stage
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return commit or digest of the source, and what is asked for."""
-    support, policy = converter(context).support(), policy_of(context)
+    own, policy = converter(context), policy_of(context)
+    support = own.support()
     text = _own_text(context, variant)
     return {
         "source": _identity(context),
@@ -48,7 +49,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         **({"stream": context.recipe.spec.stream} if context.recipe.spec.stream is not None else {}),
         "variant": variant.model_dump(mode="json"),
         "destination": str(context.recipe.destinations[variant.label]),
-        "mlx_lm": support.version if support else None,
+        own.module: support.version if support else None,
         "twin": twin_tools(context),
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
         **({"calibration": to_json(text)} if text else {}),
@@ -126,14 +127,13 @@ def _is_refused(findings: tuple[Finding, ...]) -> bool:
 
 
 def _facts(context: Context, variant: Variant) -> SourceFacts:
-    support, identity = converter(context).support(), _identity(context)
+    identity = _identity(context)
     return SourceFacts(
         recipe=context.recipe,
         variant=variant,
         identity=identity if isinstance(identity, str) else None,
         source=metadata_of(context),
-        mlx_lm=(support.version, support.types) if support else None,
-        limited=support.limited if support else {},
+        loads=loads(converter(context)),
         twin=lambda: twin_facts(context),
         taken=_taken(context.recipe, variant),
         calibration=_own_text(context, variant),

@@ -87,8 +87,8 @@ def _changes(then: Mapping[str, object], now: Mapping[str, object]) -> Iterator[
             yield f"it was made by mlx-publish {old}, and this is {new}"
         elif key == "tools" and isinstance(old, Mapping) and isinstance(new, Mapping):
             yield _versions(old, new)
-        elif key == "mlx_lm":
-            yield f"mlx-lm was {old}, and is {new}"
+        elif key in {"mlx_lm", "mlx_vlm"}:
+            yield f"{key.replace('_', '-')} was {old or 'not used'}, and is {new or 'not used'}"
         else:
             yield _WORDS.get(key, f"{key.replace('_', ' ')} changed")
 
