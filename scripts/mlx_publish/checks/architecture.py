@@ -1,4 +1,4 @@
-"""What config.json alone decides: whether this is a language model that mlx-lm can load."""
+"""What config.json alone decides: whether this is a language model that the converter can load."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def _language_head(facts: SourceFacts) -> Says:
     if diffusion := next((name for name in names if _DIFFUSION.search(name)), None):
         return failed(f"{diffusion} generates by diffusion, not token by token", "Choose a causal language model.")
     if config.raw.get("is_encoder_decoder") is True:
-        return failed("it is an encoder-decoder model, which mlx-lm cannot run", "Choose a causal language model.")
+        name = facts.loads.name
+        return failed(f"it is an encoder-decoder model, which {name} cannot run", "Choose a causal language model.")
     if not names:
         return passed("config.json names no architecture class; the model type decides")
     if any(_HEAD.search(name) for name in names):
@@ -116,7 +117,7 @@ def _code(facts: SourceFacts) -> Says:
 
 ARCHITECTURE: tuple[Check[SourceFacts], ...] = (
     Check("readable", "The source's files can be parsed", "guessing about a broken file", _readable, safety=True),
-    Check("model-type", "mlx-lm supports the architecture", "hours of download for nothing", _model_type),
+    Check("model-type", "The converter supports the architecture", "hours of download for nothing", _model_type),
     Check(
         "language-head", "The model is a causal language model", "an encoder published as a chat model", _language_head
     ),

@@ -10,8 +10,6 @@ from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
 from mlx_publish.evidence.conversion import Conversion, Written
 from mlx_publish.model.draft import Change
 
-NEWER = "A newer mlx-lm may support it; otherwise choose another model."
-
 
 @dataclass(frozen=True)
 class BuiltFacts:
@@ -21,6 +19,8 @@ class BuiltFacts:
     conversion: Conversion
     normalised: Sequence[Change] = ()
     """Older spellings that were written beside newer ones."""
+    library: str = "mlx-lm"
+    """The name of the converter."""
     twin: bool = False
     """Whether `inspect` compared a twin of this config: what it says of the config goes further than a look at it."""
 
@@ -40,12 +40,16 @@ def _config(facts: BuiltFacts) -> Says:
         for key, value in built.differs.items()
     ]
     if problems and not facts.twin:
-        return failed(f"the built model does not compute what config.json says: {'; '.join(problems)}", NEWER)
+        return failed(f"the built model does not compute what config.json says: {'; '.join(problems)}", _newer(facts))
     if changes := [change.message for change in facts.normalised]:
         return fixed(f"read from a newer spelling: {'; '.join(changes)}", changes=changes)
     if facts.twin:
         return passed("twin-equal compared what the built model computes with every key of config.json")
     return passed("the built model uses the values of config.json")
+
+
+def _newer(facts: BuiltFacts) -> str:
+    return f"A newer {facts.library} may support it; otherwise choose another model."
 
 
 def _tensors(facts: BuiltFacts) -> Says:
@@ -54,7 +58,7 @@ def _tensors(facts: BuiltFacts) -> Says:
         return failed(
             f"{len(tensors.unexplained)} tensor(s) of the source have no place in the MLX model, first: "
             f"{', '.join(tensors.unexplained[:3])}",
-            NEWER,
+            _newer(facts),
             unexplained=list(tensors.unexplained),
         )
     reasons, renamed = Counter(tensors.dropped.values()), tensors.renamed

@@ -36,8 +36,8 @@ def _type(facts: SourceFacts) -> Says:
         return passed(f"{method} works with {config.model_type}")
     others = " or ".join(f"method: {other}" for other in _READING if other not in facts.loads.limited)
     return failed(
-        f"{method} in {facts.loads.name} {facts.loads.version or ''} does not support the model type {config.model_type}; "
-        f"it supports {', '.join(sorted(types)) or 'none'}",
+        f"{method} in {facts.loads.name} {facts.loads.version or ''} does not support the model type "
+        f"{config.model_type}; it supports {', '.join(sorted(types)) or 'none'}",
         f"{_INSTEAD}, or {others}.",
     )
 

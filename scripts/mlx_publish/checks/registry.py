@@ -31,8 +31,8 @@ RAISED: Mapping[str, tuple[str, str, str]] = {
         "The conversion stays within the memory its size explains",
         "a model that takes down the machine",
     ),
-    "builds": ("convert", "mlx-lm can build the model", "weights that do not fit the architecture"),
-    "converts": ("convert", "mlx-lm can make the variant", "a quantization that does not exist"),
+    "builds": ("convert", "The converter can build the model", "weights that do not fit the architecture"),
+    "converts": ("convert", "The converter can make the variant", "a quantization that does not exist"),
     "same-shape": ("fidelity", "Both models have the same vocabulary", "comparing unrelated numbers"),
     "reports-untouched": ("card", "No report was edited", "made-up numbers in the work folder"),
     "destination-ours": (

@@ -64,7 +64,7 @@ def _same(facts: TemplateFacts) -> Says:
             different=[name for name, _ in different],
         )
     count = len(facts.chat.rendered)
-    return passed(f"{count} dialogues give the same text and ids in mlx-lm as the source in transformers")
+    return passed(f"{count} dialogues give the same text and ids in {facts.library} as the source in transformers")
 
 
 def differences(chat: ChatRendered) -> Iterator[tuple[str, str]]:

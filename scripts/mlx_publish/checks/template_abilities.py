@@ -45,8 +45,8 @@ def _thinking(facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> 
         return passed(message)
     sets = "on" if facts.chat.thinks else "off"
     if unset != sets:
-        return warned(f"{message} in transformers, and {sets} in mlx-lm, which sets the switch by itself")
-    return passed(f"{message}, in mlx-lm too")
+        return warned(f"{message} in transformers, and {sets} in {facts.library}, which sets the switch by itself")
+    return passed(f"{message}, in {facts.library} too")
 
 
 @needs_template
@@ -123,7 +123,7 @@ ABILITIES: tuple[Check[TemplateFacts], ...] = (
     ),
     Check(
         "thinking",
-        "transformers and mlx-lm agree on the thinking default",
+        "transformers and the converter agree on the thinking default",
         "a model that thinks when not asked to",
         _thinking,
     ),

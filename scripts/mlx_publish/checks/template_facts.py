@@ -28,6 +28,8 @@ class TemplateFacts:
     """None where nothing was converted or no tokenizer loaded."""
     engines: Mapping[str, Sequence[str] | None] | None = None
     """By engine what differs there, and None for one that is not installed; None if none was asked for."""
+    library: str = "mlx-lm"
+    """The name of the converter."""
 
 
 def needs_template(judge: Callable[[TemplateFacts, Look, Capabilities], Says]) -> Callable[[TemplateFacts], Says]:

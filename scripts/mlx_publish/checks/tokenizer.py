@@ -35,7 +35,7 @@ def _tokenizer(facts: SourceFacts) -> Says:
             "Choose a source that has tokenizer.json, or convert the tokenizer and add the file to the source.",
         )
     if any(name in facts.source.entries for name in ("tokenizer.model", "vocab.json", "tiktoken.model")):
-        return warned("no tokenizer.json; mlx-lm builds one from the older files")
+        return warned(f"no tokenizer.json; {facts.loads.name} builds one from the older files")
     return failed("the source has no tokenizer", "Complete the source.")
 
 
@@ -185,7 +185,7 @@ def _stop_files(facts: SourceFacts) -> Says:
         return passed("no generation_config.json")
     ids, problem = _generation(facts)
     if problem:
-        return warned(f"{problem}: mlx-lm would silently ignore it; it is repaired in the output")
+        return warned(f"{problem}: {facts.loads.name} would silently ignore it; it is repaired in the output")
     hidden = sorted({*_config_ids(facts), *_token_ids(facts)} - set(ids)) if ids else []
     if hidden:
         return warned(
@@ -228,7 +228,5 @@ TOKENIZER: tuple[Check[SourceFacts], ...] = (
     Check("template-safe", "The chat template renders safely", "a runner that hangs", _safe, safety=True),
     Check("end-ids", "Every EOS entry is a token id", "stop ids that no client can read", _ends, safety=True),
     Check("stop-ids", "At least one EOS id is defined", "a model that never stops", _stop),
-    Check(
-        "stop-files", "generation_config.json hides no stop id", "a stop token that mlx-lm does not see", _stop_files
-    ),
+    Check("stop-files", "generation_config.json hides no stop id", "a stop token that nobody sees", _stop_files),
 )

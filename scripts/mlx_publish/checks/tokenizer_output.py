@@ -24,6 +24,8 @@ class TokenizerOutput:
     stopping: Stopping
     rows: int | None
     """Rows of the embedding; None if no tensor is called like one."""
+    library: str = "mlx-lm"
+    """The name of the converter."""
     turn_end: TurnEnd | None = None
     """What the chat template puts behind an answer; None if there is no template."""
 
@@ -31,7 +33,7 @@ class TokenizerOutput:
 # What lets a class overrule tokenizer.json.
 _BY_CLASS: Mapping[str, str] = {
     "source": "they take the tokenizer's class by the model type, of the source too",
-    "type": "they take the tokenizer's class by the model type, under which mlx-lm reads this text part",
+    "type": "they take the tokenizer's class by the model type, under which {library} reads this text part",
 }
 
 
@@ -40,12 +42,12 @@ def _ids(output: TokenizerOutput) -> Says:
     if compared.error:
         return failed(compared.error, "Fix the source's tokenizer files.")
     against = "tokenizer.json" if compared.reference == "tokenizer.json" else "tokenizer, loaded by transformers"
-    first = compared.first
+    first, by = compared.first, output.library
     if first and (why := _BY_CLASS.get(str(compared.class_of))):
         return warned(
-            f"transformers and mlx-lm give other ids than tokenizer.json alone for {compared.different} of "
-            f"{compared.probes} probe texts, first {first.probe!r}: {why}; clients that read tokenizer.json alone "
-            "give those of the file",
+            f"transformers and {by} give other ids than tokenizer.json alone for {compared.different} of "
+            f"{compared.probes} probe texts, first {first.probe!r}: {why.format(library=by)}; clients that "
+            "read tokenizer.json alone give those of the file",
             "If the class is right, make the source's tokenizer.json do the same.",
             first=to_json(first),
         )

@@ -16,7 +16,7 @@ from mlx_publish.evidence.records import to_json
 MAX_NMSE = 1e-5
 ROUNDING = 5e-6
 _REMEDY = (
-    "Choose a model whose config.json does not use it, or wait for an mlx-lm that computes it; "
+    "Choose a model whose config.json does not use it, or wait for an {by} that computes it; "
     "accept the check twin-equal with a reason if the difference does not affect you."
 )
 
@@ -48,47 +48,48 @@ DISPUTED: Mapping[str, Mapping[str, str]] = {
 
 
 def _equal(facts: SourceFacts) -> Says:
-    return judge(facts.twin(), facts.source.config.raw)
+    return judge(facts.twin(), facts.source.config.raw, facts.loads.name)
 
 
-def judge(twin: TwinFacts, config: Mapping[str, Any]) -> Says:
-    """Judge the twin of a config."""
+def judge(twin: TwinFacts, config: Mapping[str, Any], by: str = "mlx-lm") -> Says:
+    """Judge the twin of a config that the converter `by` reads."""
     if twin.proof is None:
         return skipped(f"the architecture is not proven: {twin.reason}", told=True)
     proof, name = twin.proof, f"transformers {twin.proof.versions['transformers']}"
     if proof.problem:
         why = f" because of {proof.blame} ({_value(config, proof.blame)})" if proof.blame else ""
         return failed(
-            f"mlx-lm cannot compute this config.json{why}, and {name} can: {proof.problem}",
-            "Correct config.json in the source, or wait for a newer mlx-lm.",
+            f"{by} cannot compute this config.json{why}, and {name} can: {proof.problem}",
+            f"Correct config.json in the source, or wait for a newer {by}.",
             problem=proof.problem,
         )
     errors = [text.nmse for text in proof.texts if text.nmse is not None]
     if len(errors) < len(proof.texts):
         problem = next((text.problem for text in proof.texts if text.problem), "")
-        return failed(f"no comparison with {name} is possible: {problem}", _REMEDY)
+        return failed(f"no comparison with {name} is possible: {problem}", _REMEDY.format(by=by))
     numbers = f"normalised squared error {max(errors):.1e} on a small random model of its config"
     if max(errors) <= ROUNDING:
-        return passed(f"mlx-lm computes what {name} computes: {numbers}", **_details(proof))
+        return passed(f"{by} computes what {name} computes: {numbers}", **_details(proof))
     if max(errors) <= MAX_NMSE:
-        return warned(f"mlx-lm computes nearly what {name} computes: {numbers}", **_details(proof))
-    return _different(config, proof, name)
+        return warned(f"{by} computes nearly what {name} computes: {numbers}", **_details(proof))
+    return _different(config, proof, name, by)
 
 
-def _different(config: Mapping[str, Any], proof: TwinProof, name: str) -> Says:
-    difference = f"mlx-lm does not compute what {name} computes{_where(proof)}"
+def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) -> Says:
+    difference = f"{by} does not compute what {name} computes{_where(proof)}"
+    remedy = _REMEDY.format(by=by)
     if lost := list(proof.lost):
         named = f"{', '.join(lost[:3])}{' and others' if lost[3:] else ''}"
-        return failed(f"{difference}: its class has no place for {named}", _REMEDY, **_details(proof), lost=lost)
+        return failed(f"{difference}: its class has no place for {named}", remedy, **_details(proof), lost=lost)
     key = proof.blame
     if key is None:
-        return failed(f"{difference}; no single key of config.json explains it", _REMEDY, **_details(proof))
+        return failed(f"{difference}; no single key of config.json explains it", remedy, **_details(proof))
     last = key.rpartition(".")[2]
     disputed = DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last)
     value = _value(config, key)
     if disputed:
         return warned(f"{difference}, because of {key} ({value}): {disputed}", **_details(proof))
-    return failed(f"{difference}: it ignores {key} ({value}) or computes it otherwise", _REMEDY, **_details(proof))
+    return failed(f"{difference}: it ignores {key} ({value}) or computes it otherwise", remedy, **_details(proof))
 
 
 def _where(proof: TwinProof) -> str:
@@ -117,5 +118,5 @@ def _details(proof: TwinProof) -> dict[str, Any]:
 
 
 TWIN: tuple[Check[SourceFacts], ...] = (
-    Check("twin-equal", "mlx-lm computes what transformers computes", "a layer that computes something else", _equal),
+    Check("twin-equal", "MLX computes what transformers computes", "a layer that computes something else", _equal),
 )

@@ -33,18 +33,20 @@ def _present(facts: SourceFacts) -> Says:
     if source.index is None and (gaps := _gaps(source.weights)):
         return failed(f"of the numbered weight files are missing: {', '.join(gaps[:5])}", "Complete the source.")
     size = sum(source.entries[path].size for path in source.weights)
-    return _broken(source) or passed(f"{len(source.weights)} weight file(s) of {size:,} bytes are there")
+    return _broken(source, facts.loads.name) or passed(
+        f"{len(source.weights)} weight file(s) of {size:,} bytes are there"
+    )
 
 
-def _broken(source: Metadata) -> Says | None:
-    """Fail for a file that is there and is no weight file, or that mlx-lm does not read; None where all are well."""
+def _broken(source: Metadata, name: str) -> Says | None:
+    """Fail for a file that is no weight file, or that the converter `name` does not read; None where all are well."""
     if pointer := next((path for path in source.weights if source.is_pointer(path)), None):
         return failed(f"{pointer} is a git-lfs pointer, not the weights", "Download the weights (git lfs pull).")
     if empty := next((path for path in source.weights if source.entries[path].size < _SHORTEST), None):
         return failed(f"{empty} is empty", "Complete the source.")
     if strange := next((path for path in source.weights if "/" in path or not path.startswith("model")), None):
         return failed(
-            f"mlx-lm reads weights from files named model*.safetensors only, and the index names {strange}",
+            f"{name} reads weights from files named model*.safetensors only, and the index names {strange}",
             "Rename the files in the source and in its index.",
         )
     return None

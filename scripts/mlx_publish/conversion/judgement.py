@@ -27,7 +27,7 @@ from mlx_publish.model.kept import sentence
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, parameter_count
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import Prepared
-from mlx_publish.source.resolve import place
+from mlx_publish.source.resolve import converter, place
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     """
     context, variant, prepared = made.context, made.variant, made.prepared
     inspected = context.inspected(variant)
-    facts = BuiltFacts(variant.label, made.conversion, prepared.normalised, twin=inspected.twin is not None)
+    name = converter(context).distribution
+    facts = BuiltFacts(variant.label, made.conversion, prepared.normalised, name, twin=inspected.twin is not None)
     checks = run_checks((*BUILT, *HELD_BUILT), facts, context.recipe.accepted)
     checks += run_checks(TOKENIZER_OUTPUT, made.tokenizer, context.recipe.accepted)
     if not (folder / "config.json").exists():

@@ -39,7 +39,7 @@ class Mending:
         plain = str(self.plain) if self.plain else None
         return {"folder": str(self.folder), "plain": plain, "source": str(source), "rows": rows}
 
-    def finish(self, comparison: TokenizerComparison, rows: int | None) -> TokenizerOutput:
+    def finish(self, comparison: TokenizerComparison, rows: int | None, library: str = "mlx-lm") -> TokenizerOutput:
         """Take the class that gives the source's ids, and return what is known of the tokenizer then."""
         repaired = self.repaired
         if comparison.plain:
@@ -49,7 +49,7 @@ class Mending:
                 (*repaired.changes, *self.plainly.changes),
                 self.plainly.remarks,
             )
-        return TokenizerOutput(comparison, repaired, self.stopping, rows, self.turn_end)
+        return TokenizerOutput(comparison, repaired, self.stopping, rows, library, self.turn_end)
 
 
 def mend(folder: Path, source: Metadata) -> Mending:

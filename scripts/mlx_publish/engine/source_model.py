@@ -1,4 +1,4 @@
-"""The source as mlx-lm builds it, with a record of what became of every tensor."""
+"""The source as the library builds it, with a record of what became of every tensor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.adapted_source import AdaptedSource
-from mlx_publish.engine.backends import backend
+from mlx_publish.engine.backends import backend, library
 from mlx_publish.engine.in_place import apart, changed
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
@@ -39,9 +39,9 @@ def going_on() -> Iterator[None]:
         lacks = f"the Python package {missing} is not installed" if missing else f"it exits with code {end.code}"
         words = " ".join(printed.getvalue().split())[:400]
         raise Refused(
-            f"mlx-lm cannot build the model: {lacks}{f' ({words})' if words else ''}",
+            f"{library()} cannot build the model: {lacks}{f' ({words})' if words else ''}",
             check="builds",
-            remedy="Install it next to mlx-lm, or choose another source.",
+            remedy=f"Install it next to {library()}, or choose another source.",
         ) from end
     finally:
         sys.stdout.write(printed.getvalue())
@@ -127,7 +127,7 @@ class Stub(Protocol):
     """Stands in for a source whose bytes are not there yet."""
 
     folder: Path
-    """That mlx-lm loads in its place."""
+    """That the library loads in its place."""
 
     @property
     def files(self) -> TensorFiles:
@@ -151,7 +151,7 @@ def load_source(folder: Path, *, wide: bool = False, stub: Stub | None = None) -
 
     Where the names of its tensors differ from those of the class by what stands in front of them, they are read so.
     With a `stub` its folder is loaded, so that no byte is read.
-    Raises `Refused` if mlx-lm cannot build it or its weights do not fit the architecture.
+    Raises `Refused` if the library cannot build it or its weights do not fit the architecture.
     """
     first = _Loading(wide, stub=stub)
     try:
@@ -175,9 +175,9 @@ def _refused(error: Exception, more: str = "") -> Refused:
             f"its class looks for {words}, which is neither a key of config.json nor the beginning of a tensor's name"
         )
     return Refused(
-        f"mlx-lm cannot build the model: {words if len(words) <= _LONGEST else words[:_LONGEST] + ' ...'}{more}",
+        f"{library()} cannot build the model: {words if len(words) <= _LONGEST else words[:_LONGEST] + ' ...'}{more}",
         check="builds",
-        remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
+        remedy=f"Compare config.json with the weights; a newer {library()} may know the architecture better.",
     )
 
 
@@ -187,7 +187,7 @@ def _lacking(error: Exception) -> str:
     if not isinstance(error, TypeError) or match is None:
         return ""
     keys = re.findall(r"'(\w+)'", match[1])
-    return f"config.json lacks {', '.join(keys)}, required by mlx-lm's class for this model type"
+    return f"config.json lacks {', '.join(keys)}, required by {library()}'s class for this model type"
 
 
 @dataclass
@@ -263,7 +263,7 @@ class _Loading:
 
     def _fresh(self) -> nn.Module:
         if self.fresh is None:
-            raise ValueError("mlx-lm built no model")
+            raise ValueError(f"{library()} built no model")
         return self.fresh()
 
     def _sanitized(self, model: Any, arrays: Weights, sanitizer: Any = None) -> Weights:

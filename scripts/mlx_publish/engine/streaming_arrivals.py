@@ -16,6 +16,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlx_publish.engine.backends import library
 from mlx_publish.engine.graph import Graph
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.errors import Bug, Refused
@@ -222,4 +223,4 @@ class HeadersAlone:
 
     def refused(self) -> Refused:
         """Return the refusal of a source whose class wants numbers that cannot be there."""
-        return _not_streamed("mlx-lm's class looks at numbers of tensors before all of them can be there")
+        return _not_streamed(f"{library()}'s class looks at numbers of tensors before all of them can be there")

@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from mlx_publish.engine.backends import library
 from mlx_publish.engine.convert import AHEAD, Output, _work, _workers, planned
 from mlx_publish.engine.making import Way, cores, cpu_stream, judged
 from mlx_publish.engine.placed_writer import PlacedWriter
@@ -198,10 +199,11 @@ class Making:
         with mx.stream(cpu_stream()):
             if mx.any(self.parameters.as_stored(unit.name) != 0).item():
                 raise Refused(
-                    f"mlx-lm cannot build the model: its class has no parameter for {unit.name[:200]}, "
+                    f"{library()} cannot build the model: its class has no parameter for {unit.name[:200]}, "
                     "which is not zeros",
                     check="builds",
-                    remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
+                    remedy=f"Compare config.json with the weights; a newer {library()} may know the architecture "
+                    "better.",
                 )
         return _Seen()
 

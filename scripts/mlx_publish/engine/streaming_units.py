@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_publish.engine.backends import library
 from mlx_publish.engine.convert import Output
 from mlx_publish.engine.derived import DerivedRows
 from mlx_publish.engine.in_place import apart
@@ -139,7 +140,7 @@ class StreamedParameters(Parameters):
             planned = self._arrays[path]
             if path not in made or (made[path].shape, made[path].dtype) != (planned.shape, planned.dtype):
                 raise Refused(
-                    f"mlx-lm's class makes {path[:200]} otherwise where its tensors are in memory",
+                    f"{library()}'s class makes {path[:200]} otherwise where its tensors are in memory",
                     check="builds",
                     remedy="Set `stream: false`, on a disk that holds source and result.",
                 )

@@ -12,7 +12,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer
 
-from mlx_publish.engine.backends import backend
+from mlx_publish.engine.backends import backend, library
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.evidence.conversion import ProbeDifference, TokenizerComparison
 from mlx_publish.text.progress import Tell
@@ -59,7 +59,7 @@ def tokenizer(folder: str, plain: str | None, source: str, rows: int | None, pro
             try:
                 made = backend().load_tokenizer(chosen)
             except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
-                return TokenizerComparison(error=_cannot("as mlx-lm reads it", error), plain=taken)
+                return TokenizerComparison(error=_cannot(f"as {library()} reads it", error), plain=taken)
         progress("comparing ids")
         comparison = replace(_look(made, reference, rows), plain=taken, warnings=warnings)
         if comparison.different and reference[1] != "transformers":

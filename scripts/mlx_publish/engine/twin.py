@@ -12,7 +12,7 @@ from mlx import nn
 from numpy.typing import NDArray
 
 from mlx_publish.engine.accounting import account
-from mlx_publish.engine.backends import backend
+from mlx_publish.engine.backends import backend, library
 from mlx_publish.engine.loading import fit
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
@@ -44,7 +44,7 @@ def _read(folder: Path, texts: Sequence[Sequence[int]]) -> TwinRead:
     except Refused as error:
         return TwinRead(str(error), ())
     except Exception as error:  # noqa: BLE001  a class of mlx-lm raises what it likes
-        return TwinRead(f"mlx-lm cannot compute it: {type(error).__name__}: {error}", ())
+        return TwinRead(f"{library()} cannot compute it: {type(error).__name__}: {error}", ())
     return TwinRead("", lost)
 
 

@@ -82,7 +82,7 @@ def _facts(context: Context) -> TwinFacts:
     torch, support = torch_of(context), converter(context).support()
     config = dict(metadata_of(context).config.raw)
     if support is None:
-        return TwinFacts(None, "mlx-lm is not installed here")
+        return TwinFacts(None, f"{converter(context).distribution} is not installed here")
     if torch.reason:
         return TwinFacts(None, torch.reason)
     inputs = {"config": config, "tools": twin_tools(context), "mlx-publish": __version__}

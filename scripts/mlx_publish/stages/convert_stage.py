@@ -104,7 +104,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             with named_as_given(given):
                 conversion = convert_weights(context, variants, folders, prepared, order, files, streaming)
             drafted = drafting(context, prepared, drafter_aside)
-            tokenizer = mending.finish(conversion.tokenizer, rows)
+            tokenizer = mending.finish(conversion.tokenizer, rows, converter(context).distribution)
         context.settle()
 
         def put_in_place(variant: Variant) -> Outcome:

@@ -26,7 +26,7 @@ from mlx_publish.source.answers import SourceAnswers, system_way
 from mlx_publish.source.bounds import at_once, bounds, job_of, keeps, measured_inputs, source_fits
 from mlx_publish.source.drafted import proven, vision_tools
 from mlx_publish.source.layout import readable_source
-from mlx_publish.source.resolve import WEIGHTS, adapter_inputs, metadata_of, source_of
+from mlx_publish.source.resolve import WEIGHTS, adapter_inputs, converter, metadata_of, source_of
 from mlx_publish.source.streamed import REASON, is_streamed
 from mlx_publish.stages.stage import Stage
 
@@ -59,7 +59,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     for variant, made in zip(variants, answers, strict=True):
         chat = chats[variant.label]
         way = system_way(asking.capabilities, context.recipe.spec.smoke)
-        template = TemplateFacts(look, asking.capabilities, metadata.added_tokens, way, chat, engines)
+        name = converter(context).distribution
+        template = TemplateFacts(look, asking.capabilities, metadata.added_tokens, way, chat, engines, name)
         warnings = tuple(dict.fromkeys((*(chat.warnings if chat else ()), *made.warnings)))
         long = (window, made.answers["long text"].prompt_tokens) if window else None
         facts = AnswerFacts(warnings, made, source, long, asking.long_text.reason)

@@ -82,6 +82,11 @@ def use(name: str) -> None:
     _CHOSEN[:] = [name]
 
 
+def library() -> str:
+    """Return the name by which users know the chosen library, as `mlx-lm`."""
+    return _CHOSEN[0].replace("_", "-")
+
+
 def backend() -> Backend:
     """Return the chosen library's functions."""
     return cast("Backend", import_module(f"mlx_publish.engine.backends.{_CHOSEN[0]}"))

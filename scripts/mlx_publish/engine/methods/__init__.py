@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mlx import nn
 
+from mlx_publish.engine.backends import library
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 
@@ -26,14 +27,14 @@ class Quantized(NamedTuple):
 
 @contextmanager
 def refusing(order: VariantOrder) -> Iterator[None]:
-    """Raise `Refused` for what mlx-lm raises where it cannot quantize a model to the form of an order."""
+    """Raise `Refused` for what the library raises where it cannot quantize a model to the form of an order."""
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(
-            f"mlx-lm cannot quantize it to {order.label}: {error}",
+            f"{library()} cannot quantize it to {order.label}: {error}",
             check="converts",
-            remedy="Take another variant, or a newer mlx-lm.",
+            remedy=f"Take another variant, or a newer {library()}.",
         ) from error
 
 
