@@ -40,6 +40,8 @@ class Family:
     """The tokenizer's bytes stand as `<0x0A>`."""
     video: Dict | None = None
     audio: Dict | None = None
+    own_video_file: bool = True
+    """Its repositories have a video_preprocessor_config.json."""
     renamed: tuple[tuple[str, str], ...] = ()
     """Patterns and replacements: from the names that transformers gives the tensors to those of the repositories."""
     slot: str = "<image>"

@@ -60,7 +60,7 @@ def gemma3() -> Family:
             "mm_tokens_per_image": 256,
             "text_config": {
                 **TEXT, "model_type": "gemma3_text", "head_dim": 32, "query_pre_attn_scalar": 32,
-                "sliding_window": 512, "sliding_window_pattern": 2,
+                "sliding_window": 1024, "sliding_window_pattern": 2,
                 "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
             },
             "vision_config": {
@@ -161,7 +161,7 @@ def gemma4() -> Family:
             },
             "audio_config": {
                 "model_type": "gemma4_audio", "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2,
-                "subsampling_conv_channels": [16, 8], "conv_kernel_size": 5, "output_proj_dims": 96,
+                "subsampling_conv_channels": [128, 8], "conv_kernel_size": 5, "output_proj_dims": 96,
                 "attention_chunk_size": 12, "attention_context_left": 13, "attention_context_right": 0,
                 "attention_logit_cap": 50.0, "residual_weight": 0.5, "use_clipped_linears": True,
                 "gradient_clipping": 1e10, "rms_norm_eps": 1e-6, "hidden_act": "silu",
@@ -212,7 +212,7 @@ def paligemma() -> Family:
             "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "hidden_size": HIDDEN, "projection_dim": HIDDEN,
             "vocab_size": TEXT["vocab_size"], "ignore_index": -100,
             "text_config": {
-                **TEXT, "model_type": "gemma", "head_dim": 32, "num_image_tokens": (side // patch) ** 2,
+                **TEXT, "model_type": "gemma", "head_dim": 16, "num_image_tokens": (side // patch) ** 2,
                 "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
             },
             "vision_config": {

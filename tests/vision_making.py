@@ -86,6 +86,8 @@ def write_rest(out: Path, one: Family, *, saved: bool) -> None:
     write_json(out / "generation_config.json", {"_from_model_config": True, **ids})
     parts = {"image_processor": one.image, "feature_extractor": one.audio, "video_processor": one.video}
     files = {"preprocessor_config": one.image or one.audio, "video_preprocessor_config": one.video}
+    if not one.own_video_file:
+        del files["video_preprocessor_config"]
     if saved:
         own = {key: value for key, value in (one.processor or {"processor_class": one.kind}).items()}
         whole = {**own, **{key: value for key, value in parts.items() if value}}

@@ -139,8 +139,9 @@ def internvl() -> Family:
             "image_seq_length": 4, "downsample_ratio": 0.5, "projector_hidden_act": "gelu",
             "vision_feature_layer": -1, "vision_feature_select_strategy": "default", "tie_word_embeddings": False,
             "text_config": {
-                **TEXT, "model_type": "qwen2", "rms_norm_eps": 1e-6, "rope_theta": 1e6, "bos_token_id": 0,
-                "eos_token_id": 2, "tie_word_embeddings": False, "use_sliding_window": False,
+                **TEXT, "model_type": "qwen3", "head_dim": 32, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+                "bos_token_id": 0, "eos_token_id": 2, "tie_word_embeddings": False, "use_sliding_window": False,
+                "attention_bias": False,
             },
             "vision_config": {
                 "model_type": "internvl_vision", "hidden_size": HIDDEN, "intermediate_size": 128,
@@ -170,7 +171,7 @@ def internvl() -> Family:
             **RESCALED, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
             "image_processor_type": "GotOcr2ImageProcessorFast", "processor_class": "InternVLProcessor",
             "do_convert_rgb": True, "do_resize": True, "resample": 3, "crop_to_patches": True, "min_patches": 1,
-            "max_patches": 4, "size": {"height": side, "width": side},
+            "max_patches": 12, "size": {"height": side, "width": side},
         },
         processor={"processor_class": "InternVLProcessor", "image_seq_length": 4},
         video={

@@ -106,6 +106,13 @@ def qwen2_5_vl() -> Family:
             "min_pixels": 28 * 28, "max_pixels": 112 * 112, "patch_size": patch, "temporal_patch_size": 2,
             "merge_size": 2,
         },
+        video={
+            **CLIP, **RESCALED, "video_processor_type": "Qwen2VLVideoProcessor", "do_resize": True,
+            "do_convert_rgb": True, "do_sample_frames": False, "merge_size": 2, "patch_size": patch,
+            "temporal_patch_size": 2, "min_frames": 4, "max_frames": 768, "resample": BICUBIC,
+            "size": {"shortest_edge": 28 * 28, "longest_edge": 112 * 112},
+        },
+        own_video_file=False,
         eos=("<|im_end|>", "<|endoftext|>"),
         slot="<|image_pad|>",
     )
