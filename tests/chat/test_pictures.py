@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from mlx_publish.chat.drawing import Canvas
-from mlx_publish.chat.pictures import CONTRASTS, PICTURES, SIZE, Picture
+from mlx_publish.chat.media import Medium, asked_in
+from mlx_publish.chat.pictures import PICTURES, SIZE, Picture
 
-ALL = {**PICTURES, **{contrast.other.name: contrast.other for contrast in CONTRASTS}}
+ASKED = {medium.name: medium for medium in asked_in(PICTURES)}
+ALL = {**ASKED, PICTURES[-1].other.name: PICTURES[-1].other}
 RED, BLUE, WHITE, BLACK = (220, 20, 20), (20, 40, 220), (255, 255, 255), (0, 0, 0)
 
 
@@ -44,17 +46,24 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         data = data[12 + length :]
 
 
-def colour(picture: Picture, x: float, y: float) -> tuple[int, ...]:
+def drawn(name: str) -> Canvas:
+    """Return what a picture shows."""
+    picture = ALL[name]
+    assert isinstance(picture, Picture)
+    return picture.draw()
+
+
+def colour(name: str, x: float, y: float) -> tuple[int, ...]:
     """Return the colour at a place, in shares of the picture's width and height."""
-    at = 3 * (int(y * SIZE) * SIZE + int(x * SIZE))
-    return tuple(picture.draw().pixels()[at : at + 3])
+    canvas = drawn(name)
+    return canvas.palette[canvas.rows[int(y * SIZE)][int(x * SIZE)]]
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_file_holds_the_very_pixels_that_were_drawn(name: str) -> None:
-    canvas = ALL[name].draw()
-    assert read(canvas.png()) == (SIZE, SIZE, canvas.pixels())
-    assert canvas.png() == ALL[name].draw().png()
+    canvas = drawn(name)
+    assert read(ALL[name].file()) == (SIZE, SIZE, canvas.pixels())
+    assert ALL[name].file() == ALL[name].file()
 
 
 def test_a_width_that_fills_no_byte_and_a_file_of_many_blocks_can_be_read() -> None:
@@ -74,28 +83,26 @@ def test_more_colours_than_a_file_holds_are_refused() -> None:
 
 def test_the_circle_is_left_and_the_square_right_and_the_other_picture_swaps_their_colours_alone() -> None:
     for name, left, right in (("shapes", RED, BLUE), ("shapes-other", BLUE, RED)):
-        picture = PICTURES[name]
-        assert colour(picture, 0.25, 0.5) == left
-        assert colour(picture, 0.75, 0.5) == right
-        assert colour(picture, 0.09, 0.34) == WHITE  # a corner that a square would fill
-        assert colour(picture, 0.59, 0.34) == right
-        assert colour(picture, 0.5, 0.5) == WHITE
+        assert colour(name, 0.25, 0.5) == left
+        assert colour(name, 0.75, 0.5) == right
+        assert colour(name, 0.09, 0.34) == WHITE  # a corner that a square would fill
+        assert colour(name, 0.59, 0.34) == right
+        assert colour(name, 0.5, 0.5) == WHITE
 
 
 def test_the_bar_that_a_right_answer_names_is_the_highest_that_is_drawn() -> None:
     for name, place in (("chart", 1), ("chart-other", 2)):
-        picture = PICTURES[name]
         heights = [
-            sum(colour(picture, (2 * bar + 1) / 6, row / 100) == BLUE for row in range(0, 100, 5)) for bar in range(3)
+            sum(colour(name, (2 * bar + 1) / 6, row / 100) == BLUE for row in range(0, 100, 5)) for bar in range(3)
         ]
         assert heights.index(max(heights)) == place
-        assert picture.right == (("oak", "pine", "elm")[place],)
+        assert ASKED[name].right == (("oak", "pine", "elm")[place],)
 
 
 def test_the_words_are_drawn_letter_by_letter_within_the_picture() -> None:
-    rows = PICTURES["words"].draw().rows
-    drawn = ["".join(".#"[pixel] for pixel in row[::8]) for row in rows[::8]]
-    lines = ["".join(row).strip(".") for row in drawn if "#" in row]
+    rows = drawn("words").rows
+    squares = ["".join(".#"[pixel] for pixel in row[::8]) for row in rows[::8]]
+    lines = ["".join(row).strip(".") for row in squares if "#" in row]
     # R I V E R, seven rows of five pixels each.
     assert lines[0] == "####...###..#...#.#####.####"
     assert len(lines) == 21
@@ -126,13 +133,16 @@ def test_the_words_are_drawn_letter_by_letter_within_the_picture() -> None:
 def test_an_answer_is_right_by_what_it_names_first_or_where_it_has_all_words(
     name: str, answer: str, right: bool
 ) -> None:
-    assert PICTURES[name].answered(answer) is right
+    assert ASKED[name].answered(answer) is right
 
 
 def test_an_answer_that_ignores_the_picture_cannot_be_right_of_both_pictures_of_a_subject() -> None:
-    for contrast in CONTRASTS[:3]:
-        for one in (contrast.picture, contrast.other):
+    for contrast in PICTURES:
+        if contrast.plain:
+            continue
+        both: list[Medium] = [contrast.one, contrast.other]
+        for one, other in (both, both[::-1]):
             answer = " ".join(one.right)
             assert one.answered(answer)
-            assert not (contrast.other if one is contrast.picture else contrast.picture).answered(answer)
-        assert contrast.picture.question == contrast.other.question
+            assert not other.answered(answer)
+        assert contrast.one.question == contrast.other.question

@@ -6,11 +6,12 @@ a plain gray one shows how far a model is moved by seeing anything at all.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mlx_publish.chat.drawing import LETTER, Canvas, Colour
+from mlx_publish.chat.media import Contrast, Medium
 
 SIZE = 448
 """Pixels of both sides."""
@@ -20,39 +21,16 @@ _BARS = ("OAK", "PINE", "ELM")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Medium):
     """A picture with its question."""
 
-    name: str
-    question: str
-    right: tuple[str, ...]
-    """Words of a right answer: all of them, or the first of `choices` that it names."""
-    choices: tuple[str, ...]
-    """Words that the question leaves to choose from; empty where all of `right` must be there."""
-    shows: str
-    """What is to be seen, for people."""
+    kind: ClassVar[str] = "picture"
+    ending: ClassVar[str] = "png"
     draw: Callable[[], Canvas]
 
-    @property
-    def file(self) -> str:
-        """The name of its file."""
-        return f"{self.name}.png"
-
-    def answered(self, answer: str) -> bool:
-        """Return whether an answer is right, whatever else it says."""
-        said = re.findall(r"\w+", answer.casefold())
-        if not self.choices:
-            return set(self.right) <= set(said)
-        return next((word for word in said if word in self.choices), None) in self.right
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Two pictures under the question of the first one."""
-
-    name: str
-    picture: Picture
-    other: Picture
+    def file(self) -> bytes:
+        """Return it as a PNG file."""
+        return self.draw().png()
 
 
 def _shapes(left: Colour, right: Colour) -> Canvas:
@@ -117,25 +95,16 @@ def _of_chart(name: str, heights: tuple[int, ...]) -> Picture:
     )
 
 
-_GRAY_ONE = Picture(
-    "gray", "What do you see in this picture?", (), (), "nothing but gray", lambda: Canvas(SIZE, (_GRAY,))
-)
-PICTURES: Mapping[str, Picture] = {
-    picture.name: picture
-    for picture in (
-        _of_shapes("shapes", "red", "blue"),
-        _of_shapes("shapes-other", "blue", "red"),
+_SHAPES = _of_shapes("shapes", "red", "blue")
+_GRAY_ONE = Picture("gray", _SHAPES.question, (), (), "nothing but gray", lambda: Canvas(SIZE, (_GRAY,)))
+PICTURES: tuple[Contrast, ...] = (
+    Contrast("shapes", _SHAPES, _of_shapes("shapes-other", "blue", "red")),
+    Contrast(
+        "words",
         _of_words("words", ("RIVER", "LEMON", "CHAIR")),
         _of_words("words-other", ("CANDLE", "HORSE", "PAPER")),
-        _of_chart("chart", (40, 90, 60)),
-        _of_chart("chart-other", (60, 40, 90)),
-    )
-}
-"""Those that are asked about, by name."""
-CONTRASTS: tuple[Contrast, ...] = (
-    Contrast("shapes", PICTURES["shapes"], PICTURES["shapes-other"]),
-    Contrast("words", PICTURES["words"], PICTURES["words-other"]),
-    Contrast("chart", PICTURES["chart"], PICTURES["chart-other"]),
-    Contrast("gray", PICTURES["shapes"], _GRAY_ONE),
+    ),
+    Contrast("chart", _of_chart("chart", (40, 90, 60)), _of_chart("chart-other", (60, 40, 90))),
+    Contrast("gray", _SHAPES, _GRAY_ONE),
 )
-"""Pairs whose difference an answer has to follow."""
+"""Pairs of pictures whose difference an answer has to follow."""
