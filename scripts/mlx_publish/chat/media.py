@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,26 @@ def asked_in(contrasts: Iterable[Contrast]) -> tuple[Medium, ...]:
     """Return the media that are asked about, each once, in order."""
     both = (medium for contrast in contrasts for medium in (contrast.one, contrast.other) if medium.right)
     return tuple({medium.name: medium for medium in both}.values())
+
+
+WITHOUT = "What is to be perceived here?"
+"""A question, before anything is put beside it."""
+
+
+def dialogues(kind: str) -> dict[str, list[dict[str, Any]]]:
+    """Return dialogues with a kind of medium in their content, by name."""
+    medium: dict[str, Any] = {"type": "image" if kind == "picture" else "audio"}
+    words = {"type": "text", "text": WITHOUT}
+    turn = {"role": "user", "content": [medium, words]}
+    before = [
+        {"role": "user", "content": [{"type": "text", "text": "Hello!"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Good day."}]},
+    ]
+    system = {"role": "system", "content": [{"type": "text", "text": "Answer briefly."}]}
+    return {
+        f"{kind} first": [turn],
+        f"{kind} last": [{"role": "user", "content": [words, medium]}],
+        f"two {kind}s": [{"role": "user", "content": [medium, medium, words]}],
+        f"{kind} in a later turn": [*before, turn],
+        f"{kind} under a system prompt": [system, turn],
+    }
