@@ -32,6 +32,7 @@ _ALONG = 8
 """Tokens of an answer along which two media are compared."""
 _LIKELIEST = 16
 """Tokens whose log-probabilities are compared, with each of both media."""
+_LEAST = -1e4
 _KEPT, _LONGEST = 1000, 300  # characters of a prompt and of a reason
 _MEDIA = {"picture": PICTURES, "sound": SOUNDS}
 
@@ -163,6 +164,8 @@ class Showing:
             [scores for _, scores in self._steps(self._inputs(medium, contrast.one.question), len(tokens), tokens)]
             for medium in (contrast.one, contrast.other)
         )
+        if not all(np.isfinite(scores).any() and not np.isnan(scores).any() for scores in (*one, *other)):
+            raise ValueError("the logits are no numbers")
         ids = given.ids if given else [_likeliest(*pair) for pair in zip(one, other, strict=True)]
         return Apart(list(tokens), ids, _of(one, ids), _of(other, ids))
 
@@ -196,7 +199,8 @@ def _likeliest(one: np.ndarray, other: np.ndarray) -> list[int]:
 
 
 def _of(steps: Sequence[np.ndarray], ids: Sequence[Sequence[int]]) -> list[list[float]]:
-    return [[float(scores[id_]) for id_ in at] for scores, at in zip(steps, ids, strict=True)]
+    """Return log-probabilities of tokens; JSON has no infinity, which a masked token's is."""
+    return [[max(float(scores[id_]), _LEAST) for id_ in at] for scores, at in zip(steps, ids, strict=True)]
 
 
 def _tried(
