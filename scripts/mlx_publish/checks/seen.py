@@ -11,7 +11,7 @@ from mlx_publish.chat.sounds import SOUNDS
 from mlx_publish.checks.answers import fault_of
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.measured import RenderedText
-from mlx_publish.evidence.seen import Moved, Perceived, Slots, SlotsRendered, moved
+from mlx_publish.evidence.seen import Moved, Perceived, Shown, Slots, SlotsRendered, moved
 
 _STILL = 1e-3
 """Nats of a move below which a source does not look: rounding in half precision is of that order."""
@@ -167,6 +167,11 @@ def _answered(facts: SeenFacts, media: Sequence[Medium]) -> Says:
             "Use more bits; compare the processor's files of source and output.",
             missed=missed,
         )
+    leaked = {name: sorted({*shown.answer.leaked} - _leaked(theirs.get(name))) for name, shown in own.items()}
+    if name := next((name for name in leaked if leaked[name]), ""):
+        return warned(
+            f"about {name!r} it says {', '.join(leaked[name])[:_QUOTED]}, which users must not see", medium=name
+        )
     if missed:
         quoted = own[missed[0]].answer.answer.strip()[:_QUOTED]
         return warned(f"{count}; unquantized {len(source)}, among them {missed[0]!r} (here: {quoted!r})", missed=missed)
@@ -175,6 +180,10 @@ def _answered(facts: SeenFacts, media: Sequence[Medium]) -> Says:
     if not right:
         return warned(f"{count}; the unquantized model behaves the same" if facts.source else count)
     return passed(f"{count}{', all that are unquantized among them' if facts.source else ''}")
+
+
+def _leaked(shown: Shown | None) -> set[str]:
+    return set(shown.answer.leaked) if shown else set()
 
 
 def _seen(facts: SeenFacts) -> Says:

@@ -53,16 +53,15 @@ def perceived(
     compared. A `source` is read as the conversion reads it.
     """
     progress("loading")
-    config = json.loads((Path(processor) / "config.json").read_text(encoding="utf-8"))
     with warnings_of_loading() as warnings:
-        reader = reader_of(Path(processor), config)
+        reader = reader_of(Path(processor))
         if source:
             model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front(), source=True)
         else:
             held = unpacked(folder)
             model, computed_in = held.model, held.computed_in
     contrasts = [contrast for kind in kinds for contrast in _MEDIA[kind]]
-    showing = Showing(model, reader, _prompts(reader, contrasts, options), _ends(reader, config))
+    showing = Showing(model, reader, _prompts(reader, contrasts, options), _ends(reader))
     given = {name: Apart(**fields) for name, fields in along.items()}
     shown, apart, faults = showing.all(contrasts, given, progress)
     vocabulary = 1 + max(reader.tokenizer.get_vocab().values(), default=-1)
@@ -95,8 +94,9 @@ def _bare(question: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "text", "text": question}]}]
 
 
-def _ends(reader: Reader, config: Mapping[str, object]) -> set[int]:
+def _ends(reader: Reader) -> set[int]:
     """Return the ids at which an answer ends: the tokenizer's own, and those of config.json and its text part."""
+    config = reader.config
     text = config.get("text_config")
     inner = text.get("eos_token_id") if isinstance(text, dict) else None
     named = (config.get("eos_token_id"), inner, reader.tokenizer.eos_token_id)

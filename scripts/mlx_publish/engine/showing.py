@@ -17,6 +17,7 @@ import numpy as np
 from transformers import dynamic_module_utils
 
 from mlx_publish.chat.media import Medium
+from mlx_publish.model.files import FolderFiles, read_json_file
 
 Messages = list[dict[str, Any]]
 _IDS = {
@@ -56,10 +57,11 @@ class Reader:
         return next((id_ for id_ in named if isinstance(id_, int)), None)
 
 
-def reader_of(folder: Path, config: Mapping[str, object]) -> Reader:
+def reader_of(folder: Path) -> Reader:
     """Return the processor of a folder as `mlx_vlm.load` makes it."""
     from mlx_vlm import utils  # noqa: PLC0415  it is there where models see
 
+    config = read_json_file(FolderFiles(folder), "config.json") or {}
     _run_no_code()
     utils.get_model_and_args(dict(config))  # a family brings processors of its own, which need no torch
     processor = utils.load_processor(folder, add_detokenizer=False, trust_remote_code=False)

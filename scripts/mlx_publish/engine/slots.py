@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ def slots(
     theirs = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     template = theirs.chat_template or templates.get("default")
     with warnings_of_loading() as warnings:
-        made = reader_of(Path(folder), json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
+        made = reader_of(Path(folder))
     users = users_messages(made, WITHOUT, kinds[0])
     if template is None:
         return SlotsRendered({}, _way(users), template=False, warnings=warnings)
