@@ -58,8 +58,11 @@ class SeenFacts:
 def slot(with_: str, without: str) -> str:
     """Return what stands in a prompt for its media: what is not there without them."""
     start = _shared(with_, without)
-    end = _shared(with_[start:][::-1], without[start:][::-1])
-    return with_[start : len(with_) - end]
+    end = len(with_) - _shared(with_[start:][::-1], without[start:][::-1])
+    # Of tokens that begin alike, as "<img>" in front of "</s>", the sign that both share belongs to the one put in.
+    whole = next((at for at in range(start, -1, -1) if with_[at:start] != with_[end - (start - at) : end]), -1) + 1
+    opened = next((at for at in range(whole, start) if with_[at] in "<["), start)
+    return with_[opened : end - (start - opened)]
 
 
 def _shared(one: str, other: str) -> int:
