@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_DIGITS = {str(number): word for number, word in enumerate(NUMBERS)}
+
 
 @dataclass(frozen=True)
 class Medium:
@@ -19,7 +22,7 @@ class Medium:
     name: str
     question: str
     right: tuple[str, ...]
-    """Words of a right answer: all of them, or the first of `choices` that it names."""
+    """Words of a right answer: all of them, or the first of `choices` that it names. A digit counts as its word."""
     choices: tuple[str, ...]
     """Words that the question leaves to choose from; empty where all of `right` must be there."""
     shows: str
@@ -36,7 +39,7 @@ class Medium:
 
     def answered(self, answer: str) -> bool:
         """Return whether an answer is right, whatever else it says."""
-        said = re.findall(r"\w+", answer.casefold())
+        said = [_DIGITS.get(word, word) for word in re.findall(r"[^\W\d]+|\d", answer.casefold())]
         if not self.choices:
             return set(self.right) <= set(said)
         return next((word for word in said if word in self.choices), None) in self.right

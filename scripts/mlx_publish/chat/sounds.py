@@ -1,4 +1,4 @@
-"""The sounds that a model is asked about: beeps to be counted, and silence of the same length.
+"""The sounds that a model is asked about: beeps to be counted, spoken digits, and silence of the same length.
 
 Every file is as long as the others, so that a prompt has as many tokens with either.
 """
@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlx_publish.chat.media import Contrast, Medium
+from mlx_publish.chat.media import NUMBERS, Contrast, Medium
+from mlx_publish.chat.speech import spoken
 
 RATE = 16_000
 """Samples a second, which the encoders of speech take."""
 SECONDS = 3.0
-_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _PITCH, _LOUD = 660.0, 0.5  # hertz, and the share of the loudest that a file holds
 _BEEP, _PAUSE, _FADE = 0.2, 0.3, 0.02  # seconds
 _LOUDEST = 32_767
@@ -45,12 +45,13 @@ class Sound(Medium):
         return out.getvalue()
 
 
-def _beeps(count: int) -> list[float]:
-    samples = [0.0] * round(SECONDS * RATE)
-    for number in range(count):
-        begin = round((_PAUSE / 2 + number * (_BEEP + _PAUSE)) * RATE)
-        samples[begin : begin + round(_BEEP * RATE)] = _tone()
-    return samples
+def _in_turn(sounds: Sequence[Sequence[float]], pause: float) -> list[float]:
+    """Return sounds one after the other with pauses in seconds, and silence up to the end."""
+    samples: list[float] = []
+    for sound in sounds:
+        samples += [0.0] * round(pause * RATE)
+        samples += sound
+    return samples + [0.0] * (round(SECONDS * RATE) - len(samples))
 
 
 def _tone() -> list[float]:
@@ -64,17 +65,30 @@ def _of_beeps(name: str, count: int) -> Sound:
     return Sound(
         name,
         "How many beeps do you hear? Answer with a number.",
-        (_NUMBERS[count - 1], str(count)),
-        (*_NUMBERS, *map(str, range(1, len(_NUMBERS) + 1))),
-        f"{_NUMBERS[count - 1]} beeps",
-        lambda: _beeps(count),
+        (NUMBERS[count],),
+        NUMBERS,
+        f"{NUMBERS[count]} beeps",
+        lambda: _in_turn([_tone()] * count, _PAUSE),
     )
 
 
+def _of_digits(name: str, digits: tuple[str, ...]) -> Sound:
+    def play() -> list[float]:
+        return _in_turn([[_LOUD * value for value in spoken(digit, RATE)] for digit in digits], _PAUSE)
+
+    question = "Which three digits are spoken? Answer with these digits only."
+    return Sound(name, question, digits, (), f"the spoken digits {', '.join(digits)}", play)
+
+
 _BEEPS = _of_beeps("beeps", 2)
-_SILENCE = Sound("silence", _BEEPS.question, (), (), "nothing", lambda: _beeps(0))
+_SILENCE = Sound("silence", _BEEPS.question, (), (), "nothing", lambda: _in_turn([], 0))
 SOUNDS: tuple[Contrast, ...] = (
     Contrast("beeps", _BEEPS, _of_beeps("beeps-other", 5)),
+    Contrast(
+        "digits",
+        _of_digits("digits", ("four", "nine", "one")),
+        _of_digits("digits-other", ("nine", "three", "one")),
+    ),
     Contrast("silence", _BEEPS, _SILENCE),
 )
 """Pairs of sounds whose difference an answer has to follow."""

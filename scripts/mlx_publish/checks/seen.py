@@ -170,19 +170,27 @@ def _answered(facts: SeenFacts, media: Sequence[Medium]) -> Says:
             "Use more bits; compare the processor's files of source and output.",
             missed=missed,
         )
-    leaked = {name: sorted({*shown.answer.leaked} - _leaked(theirs.get(name))) for name, shown in own.items()}
-    if name := next((name for name in leaked if leaked[name]), ""):
-        return warned(
-            f"about {name!r} it says {', '.join(leaked[name])[:_QUOTED]}, which users must not see", medium=name
-        )
     if missed:
         quoted = own[missed[0]].answer.answer.strip()[:_QUOTED]
-        return warned(f"{count}; unquantized {len(source)}, among them {missed[0]!r} (here: {quoted!r})", missed=missed)
-    if name := next(iter(bad), ""):
-        return warned(f"about {name!r} {bad[name]}; unquantized, {also[name]}", medium=name)
+        words = f"{count}; unquantized {len(source)}, among them {missed[0]!r} (here: {quoted!r})"
+        return warned(words, missed=missed)
+    if told := _told(facts, bad, also):
+        return told
     if not right:
         return warned(f"{count}; the unquantized model behaves the same" if facts.source else count)
     return passed(f"{count}{', all that are unquantized among them' if facts.source else ''}")
+
+
+def _told(facts: SeenFacts, bad: Mapping[str, str], also: Mapping[str, str]) -> Says | None:
+    """Warn of a special token that the source does not say, and of what is wrong with both answers."""
+    theirs = facts.source.shown if facts.source else {}
+    for name, shown in facts.made.shown.items():
+        if leaked := sorted({*shown.answer.leaked} - _leaked(theirs.get(name))):
+            words = ", ".join(leaked)[:_QUOTED]
+            return warned(f"about {name!r} it says {words}, which users must not see", medium=name)
+    if name := next(iter(bad), ""):
+        return warned(f"about {name!r} {bad[name]}; unquantized, {also[name]}", medium=name)
+    return None
 
 
 def _leaked(shown: Shown | None) -> set[str]:
