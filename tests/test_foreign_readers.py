@@ -38,6 +38,7 @@ OURS = {
     "verify/learned.py": "from_json of records takes parsed data",
     "conversion/sensitive.py": "from_json of records takes parsed data",
     "conversion/drafting.py": "from_json of records takes parsed data",
+    "source/perceived.py": "from_json of records takes parsed data",
     "source/drafted.py": "from_json of records takes parsed data",
     "source/logits.py": "from_json of records takes parsed data",
     "source/gains.py": "from_json of records takes parsed data",

@@ -93,8 +93,8 @@ def _loads(facts: AnswerFacts) -> Says:
 def _answers(facts: AnswerFacts) -> Says:
     """Judge the answers; a fault of this variant alone comes before one that the source has, too."""
     vocabulary = facts.made.vocabulary
-    wrong = {name: fault for name, answer in facts.made.answers.items() if (fault := _wrong(answer, vocabulary))}
-    theirs = {name: _wrong(answer, vocabulary) for name, answer in _of_source(facts).items()}
+    wrong = {name: fault for name, answer in facts.made.answers.items() if (fault := fault_of(answer, vocabulary))}
+    theirs = {name: fault_of(answer, vocabulary) for name, answer in _of_source(facts).items()}
     if name := next((name for name in wrong if not theirs.get(name)), ""):
         remedy = "Use more bits, or check the prompt in smoke.json."
         return failed(f"to {name!r} {wrong[name]}", remedy, question=name)
@@ -108,7 +108,7 @@ def _of_source(facts: AnswerFacts) -> Mapping[str, Answer]:
     return facts.source.answers if facts.source else {}
 
 
-def _wrong(answer: Answer, vocabulary: int) -> str:
+def fault_of(answer: Answer, vocabulary: int) -> str:
     """Return what is wrong with an answer; empty where nothing is."""
     tokens = answer.tokens[: -1 if answer.stop == "stop" else None]
     if outside := [token for token in tokens if not 0 <= token < vocabulary]:

@@ -15,6 +15,7 @@ from mlx_publish.checks.held_built import HELD_BUILT
 from mlx_publish.checks.output import CONVERT
 from mlx_publish.checks.planned import PLANNED
 from mlx_publish.checks.reference import REFERENCE
+from mlx_publish.checks.seen import SEEN
 from mlx_publish.checks.source import INSPECT
 from mlx_publish.checks.speed import BENCHMARK
 from mlx_publish.checks.template import TEMPLATE
@@ -23,7 +24,7 @@ from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": (*INSPECT, *HEADS),
     "convert": (*BUILT, *HELD_BUILT, *CONVERT, *WRITTEN, *PLANNED, *TOKENIZER_OUTPUT),
-    "smoke": (*TEMPLATE, *ANSWERS, *PROVEN),
+    "smoke": (*TEMPLATE, *ANSWERS, *PROVEN, *SEEN),
     "fidelity": (*FIDELITY, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,
 }

@@ -26,6 +26,8 @@ OPERATIONS = {
     "tokenizer": ("tokenizing", "tokenizer"),
     "chat": ("chatting", "chat"),
     "answers": ("answering", "answers"),
+    "perceived": ("seeing", "perceived"),
+    "slots": ("slots", "slots"),
     "reference": ("fidelity", "reference"),
     "compare": ("fidelity", "compare"),
     "curve": ("curve", "curve"),
@@ -46,7 +48,7 @@ _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenizati
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
 _ON_THE_CPU = frozenset(
-    {"tokenizer", "chat", "device", "convert", "logits", "twin", "differences", "gains", "drafter", "adapter"}
+    {"tokenizer", "chat", "slots", "device", "convert", "logits", "twin", "differences", "gains", "drafter", "adapter"}
 )
 """Operations that begin without a GPU; a conversion checks it before the source is asked."""
 

@@ -57,7 +57,8 @@ def answers_of(
         return question.name, _answer(model, tokenizer, asked[question.name], question.max_tokens, special)
 
     step = Step("answering", 0, len(questions), "questions")
-    with shared(1 if on_gpu() or not _SIDE_BY_SIDE else len(questions)) as at_once:
+    alone = on_gpu() or not (_SIDE_BY_SIDE and backend().threads())
+    with shared(1 if alone else len(questions)) as at_once:
         if at_once > 1:
             # No thread may come upon what another one is computing: what a model keeps unevaluated until it is called.
             mx.eval(model(mx.array([[0]])))

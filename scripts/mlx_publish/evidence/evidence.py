@@ -283,6 +283,17 @@ class Evidence(Record):
         return {"smoke": self.smoke, "fidelity": self.fidelity, "benchmark": self.benchmark}
 
     @property
+    def perceives(self) -> frozenset[str]:
+        """The checks that evidence of a model must have which was shown pictures or sounds."""
+        media = self.smoke.pictures if self.smoke else None
+        if media is None:
+            return frozenset()
+        endings = {answer.file.rpartition(".")[2] for answer in media.answers}
+        seen = ("picture-answers", "picture-seen") if "png" in endings else ()
+        heard = ("sound-heard",) if "wav" in endings or "audio" in media.untested else ()
+        return frozenset({"picture-slots", *seen, *heard})
+
+    @property
     def licence_of_adapter(self) -> str | None:
         """The licence that the card of a fused adapter states."""
         return self.adapter.licence if self.adapter else None

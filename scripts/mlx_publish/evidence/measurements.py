@@ -278,6 +278,39 @@ class Answer(Open):
     prompt_tokens: int
 
 
+class MediumAnswerSpec(Open):
+    """A picture or sound with its question, the answer, and whether it is right."""
+
+    name: Annotated[str, Field(max_length=40)]
+    file: Annotated[str, Field(pattern=r"^[a-z-]{1,40}\.(png|wav)$")]
+    shows: Annotated[str, Field(max_length=200)]
+    question: Annotated[str, Field(max_length=200)]
+    answer: Annotated[str, Field(max_length=2000)]
+    right: bool
+    prompt_tokens: Count
+    places: Count | None = None
+    source_answer: Annotated[str, Field(max_length=2000)] | None = None
+    source_right: bool | None = None
+
+
+class MovedSpec(Open):
+    """How far another picture or sound moves log-probabilities, in nats, beside the source; `alike` is a cosine."""
+
+    made: Positive
+    source: Positive | None = None
+    alike: Annotated[float, Field(ge=-1.00001, le=1.00001)] | None = None
+
+
+class MediaSpec(Open):
+    """What a model that sees or hears makes of drawn pictures and played sounds; `untested` has a reason each."""
+
+    computed_in: str
+    answers: Annotated[list[MediumAnswerSpec], Field(max_length=100)]
+    moved: Annotated[dict[str, MovedSpec], SOME]
+    picture_size: Count
+    untested: Texts = {}
+
+
 class SmokeSpec(Open):
     """The chat template, the question and the answer."""
 
@@ -289,6 +322,7 @@ class SmokeSpec(Open):
     asked: Texts
     computed_in: SkipJsonSchema[str | None] = None
     answers: SkipJsonSchema[dict[str, Answer]] = {}
+    pictures: MediaSpec | None = None
 
     @property
     def lists_tools(self) -> bool:

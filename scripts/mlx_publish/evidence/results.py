@@ -12,6 +12,7 @@ from mlx_publish.evidence.measured import Against, Answer, Divergence, Messages
 from mlx_publish.evidence.proof import ReferenceProof, TwinProof
 from mlx_publish.evidence.quantization import Gain, Quantization
 from mlx_publish.evidence.records import LEFT_OUT
+from mlx_publish.evidence.seen import Media
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,8 @@ class Smoke:
     dialogues: Mapping[str, DialogueText]
     drafter: DrafterProof | None = field(default=None, metadata=LEFT_OUT)
     """How mlx-vlm generates with the drafter; None without one, or where it was not proven."""
+    pictures: Media | None = field(default=None, metadata=LEFT_OUT)
+    """What a model that sees or hears makes of pictures and sounds; None for one of text alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,18 @@ def in_words(names: Iterable[str]) -> str:
     return " and ".join(filter(None, (", ".join(kinds[:-1]), *kinds[-1:]))) or "more than text"
 
 
+def senses_of(config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what a model takes beside text, by its config: `images`, `audio`, `video`."""
+    text = " ".join(senses_in(config))
+    return tuple(word for word, pattern in _KIND if re.search(pattern, text))
+
+
+def kinds_of(config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what a model can be shown, by its config: `picture`, `sound`."""
+    kinds = {"images": "picture", "audio": "sound"}
+    return tuple(kinds[sense] for sense in senses_of(config) if sense in kinds)
+
+
 def text_alone(config: Mapping[str, object]) -> dict[str, Any]:
     """Return the config without what claims more than text; the language model's part stays as it is.
 

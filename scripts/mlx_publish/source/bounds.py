@@ -18,6 +18,7 @@ FLOAT32 = 4
 """Bytes of a weight that the CPU computes with."""
 _LATER: Mapping[str, frozenset[str]] = {
     "answers": frozenset({"fidelity", "benchmark"}),
+    "perceived": frozenset({"fidelity", "benchmark"}),
     "compare": frozenset({"benchmark"}),
     "benchmark": frozenset(),
 }

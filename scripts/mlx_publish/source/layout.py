@@ -105,8 +105,15 @@ def readable_source(context: Context) -> Iterator[Path]:
 
     Raises `Bug` for a source that is streamed: whoever asks for it should have known.
     """
+    with prepared_source(context) as prepared:
+        yield prepared.links
+
+
+@contextlib.contextmanager
+def prepared_source(context: Context) -> Iterator[Prepared]:
+    """Yield the source made ready for reading, its own files beside the folder of links. Raises as above."""
     if is_streamed(context):
         raise Bug(f"{REASON}, and was asked for")
     paths = context.inspected_source.files
     with context.work.aside("source") as aside:
-        yield prepare(source_of(context), paths, aside).links
+        yield prepare(source_of(context), paths, aside)

@@ -10,6 +10,7 @@ from mlx_publish.chat.look import Look
 from mlx_publish.checks.answers import ANSWERS, AnswerFacts
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.drafter import PROVEN
+from mlx_publish.checks.seen import SEEN
 from mlx_publish.checks.template import TEMPLATE, differences
 from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.children.jobs import Job, run_job, run_jobs
@@ -26,6 +27,7 @@ from mlx_publish.source.answers import SourceAnswers, system_way
 from mlx_publish.source.bounds import at_once, bounds, job_of, keeps, measured_inputs, source_fits
 from mlx_publish.source.drafted import proven, vision_tools
 from mlx_publish.source.layout import readable_source
+from mlx_publish.source.perceived import Perceiving, media_of
 from mlx_publish.source.resolve import WEIGHTS, adapter_inputs, converter, metadata_of, source_of
 from mlx_publish.source.streamed import REASON, is_streamed
 from mlx_publish.stages.stage import Stage
@@ -36,7 +38,8 @@ _LONGER = 32  # tokens more than twice those of the source that an answer may ta
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return the converted bytes, the source's, and the questions."""
     source = context.report(variant, "inspect").inputs["source"]
-    vision = {"vision": vision_tools()} if context.recipe.spec.mtp else {}
+    shows = context.recipe.spec.mtp or converter(context).senses
+    vision = {"vision": vision_tools()} if shows else {}
     return {
         **measured_inputs(context, variant, "smoke"),
         "source": source,
@@ -54,6 +57,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     chats = _chats(context, variants, look) if look else dict.fromkeys(v.label for v in variants)
     source = _source_answers(context, variants, chats[variants[0].label])
     answers = _answers(context, variants, chats, source)
+    perceiving = Perceiving(context)
+    seen = perceiving.facts(variants)
     engines = by_engine(look, context.recipe.spec.smoke.engines) if look else None
     outcomes = {}
     for variant, made in zip(variants, answers, strict=True):
@@ -71,6 +76,9 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             proof = proven(context, variant, _rendered(asking.questions(), chat), made.stop_ids)
             checks += run_checks(PROVEN, proof, context.recipe.accepted)
             result = replace(result, drafter=proof if isinstance(proof, DrafterProof) else None)
+        if facts_seen := seen.get(variant.label):
+            checks += run_checks(SEEN, facts_seen, context.recipe.accepted)
+            result = replace(result, pictures=media_of(facts_seen, perceiving.senses))
         outcomes[variant.label] = Outcome(checks, result)
         context.console.say(f"{variant.label} answers:")
         context.console.quote(made.answers["asked"].answer)

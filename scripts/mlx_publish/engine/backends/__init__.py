@@ -53,6 +53,9 @@ class Backend(Protocol):
     ) -> Iterator[Any]:
         """Generate greedily; yields what has `text`, `token`, `finish_reason`, `prompt_tps` and `generation_tps`."""
 
+    def threads(self) -> bool:
+        """Return whether threads may ask one model side by side: none does that keeps something of a prompt."""
+
     def rope(self, dims: int, base: float, scaling: dict[str, Any] | None, positions: int | None) -> Any:
         """Return the library's own rotary embedding for settings of a config."""
 

@@ -69,6 +69,11 @@ def stream(
     return responses
 
 
+def threads() -> bool:
+    """Return that threads may: what is known of a prompt is in its cache."""
+    return True
+
+
 def rope(dims: int, base: float, scaling: dict[str, Any] | None, positions: int | None) -> Any:
     """Return mlx-lm's own rotary embedding for settings of a config."""
     return initialize_rope(dims, base, False, scaling, positions)

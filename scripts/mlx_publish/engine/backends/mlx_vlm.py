@@ -106,12 +106,25 @@ def _giving_logits(model_class: type) -> type:
 
 
 def logits(model: Any, ids: mx.array, cache: list[Any] | None = None, **inputs: Any) -> mx.array:
-    """Return logits, (1, positions, vocabulary); `inputs` are what a processor gives beside ids."""
-    pixels, mask = inputs.pop("pixel_values", None), inputs.pop("mask", None)
-    embedded = model.get_input_embeddings(ids, pixels, mask=mask, **inputs).to_dict()
-    given = {**inputs, **{key: value for key, value in embedded.items() if value is not None}}
-    computed: mx.array = model.language_model(ids, cache=cache, **given).logits
-    return computed
+    """Return logits, (1, positions, vocabulary); `inputs` are what a processor gives beside ids.
+
+    What continues a prompt has its positions from the cache, as in `generate_step`: embedded by themselves, ids would
+    begin at position 0 again.
+    """
+    if cache and not cache[0].empty():
+        computed: mx.array = model.language_model(ids, cache=cache, **inputs).logits
+        return computed
+    embedded = embeddings(model, ids, **inputs)
+    begun: mx.array = model.language_model(ids, cache=cache, **embedded).logits
+    return begun
+
+
+def embeddings(model: Any, ids: mx.array, **inputs: Any) -> dict[str, Any]:
+    """Return what the language model is given beside ids, with the embeddings of text, pictures and sounds in it."""
+    given = dict(inputs)
+    pixels, mask = given.pop("pixel_values", None), given.pop("mask", None)
+    embedded = model.get_input_embeddings(ids, pixels, mask=mask, **given).to_dict()
+    return {**given, **{key: value for key, value in embedded.items() if value is not None}}
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -181,6 +194,11 @@ class _Clock:
         """Return the speed of the prompt up to its first token, and that of the tokens so far."""
         first, last, count = self._ticks[0], self._ticks[-1], len(self._ticks)
         return self._prompt / max(first - self._begun, 1e-9), count / max(last - first, 1e-9) if count > 1 else 0.0
+
+
+def threads() -> bool:
+    """Return that none may: a language model keeps positions of its last prompt (`_rope_deltas`, `_position_ids`)."""
+    return False
 
 
 def rope(dims: int, base: float, scaling: dict[str, Any] | None, positions: int | None) -> Any:
