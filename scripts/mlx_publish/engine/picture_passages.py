@@ -22,6 +22,7 @@ SAMPLED = 32
 _MASK = "attention_mask"
 _INDEX = "passages.json"
 _INPUT = "input."
+_ARRAYS = (mx.array, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class PicturePassage:
     """The first position of the picture, and the first one behind it; None where no token of config.json tells."""
     arrays: Mapping[str, mx.array] = field(default_factory=dict)
     """What the model is given beside ids: pixels, the mask, grids."""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
     """The same, of what is no array."""
 
     @property
@@ -94,7 +95,7 @@ def picture_passages(folder: Path, contrasts: Sequence[Contrast] = PICTURES) -> 
     return list(passages.values())
 
 
-def _passage(reader: Reader, inputs: Mapping[str, Any]) -> PicturePassage:
+def _passage(reader: Reader, inputs: dict[str, Any]) -> PicturePassage:
     """Return a passage of what a processor gives; `attention_mask` is what mlx-vlm's models call `mask`."""
     given = dict(inputs)
     ids = tuple(int(id_) for id_ in given.pop("input_ids").flatten().tolist())
@@ -105,13 +106,19 @@ def _passage(reader: Reader, inputs: Mapping[str, Any]) -> PicturePassage:
     arrays: dict[str, mx.array] = {}
     values: dict[str, Any] = {}
     for key, value in given.items():
-        if isinstance(value, (mx.array, np.ndarray)):
+        if isinstance(value, _ARRAYS):
             arrays[key] = mx.array(value)
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(one, (mx.array, np.ndarray)) for one in value):
+        elif (
+            isinstance(value, (list, tuple)) and value and all(isinstance(one, (mx.array, np.ndarray)) for one in value)
+        ):
             arrays |= {f"{key}#{number}": mx.array(one) for number, one in enumerate(value)}
         else:
             values[key] = value
     return PicturePassage("", "", ids, (places[0], places[-1] + 1) if places else None, arrays, values)
+
+
+def _is_of_arrays(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(one, _ARRAYS) for one in value)
 
 
 def inputs_sha256(passages: Sequence[PicturePassage]) -> str:
@@ -126,7 +133,7 @@ def inputs_sha256(passages: Sequence[PicturePassage]) -> str:
 
 
 def write_pictures(store: Path, passages: Sequence[PicturePassage], logits: Sequence[mx.array]) -> None:
-    """Write passages and the logits of the positions that are kept, (positions, vocabulary), into the folder `store`."""
+    """Write passages and the logits of their kept positions, (positions, vocabulary), into the new folder `store`."""
     store.mkdir()
     index = []
     for number, (passage, computed) in enumerate(zip(passages, logits, strict=True)):
@@ -152,13 +159,7 @@ def read_pictures(store: Path) -> list[tuple[PicturePassage, mx.array]]:
     for number, entry in enumerate(json.loads((store / _INDEX).read_text(encoding="utf-8"))):
         held: Any = mx.load(str(store / f"{number:02d}.safetensors"))
         arrays = {name[len(_INPUT) :]: array for name, array in held.items() if name.startswith(_INPUT)}
-        image = tuple(entry["image"]) if entry["image"] else None
-        read.append(
-            (
-                PicturePassage(
-                    entry["text"], entry["medium"], tuple(entry["ids"]), image, arrays, entry["values"]  # type: ignore[arg-type]
-                ),
-                held["logits"],
-            )
-        )
+        ids, image = tuple(entry["ids"]), entry["image"] and (entry["image"][0], entry["image"][1])
+        passage = PicturePassage(entry["text"], entry["medium"], ids, image, arrays, entry["values"])
+        read.append((passage, held["logits"]))
     return read

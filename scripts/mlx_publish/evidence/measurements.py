@@ -127,6 +127,41 @@ class PassageKld(Open):
     mean_kld: Positive
 
 
+class ImagePositionsSpec(Open):
+    """The comparison at positions of the pictures themselves."""
+
+    positions: Annotated[int, Field(ge=1)]
+    mean_kld: Positive
+    same_first_choice: Share
+
+
+class EffectSpec(Open):
+    """What another picture under the same text changes in source and result, in nats; how much of it is the same."""
+
+    source: Positive
+    model: Positive
+    share: Annotated[float, Field(allow_inf_nan=False)] | None
+    correlation: Annotated[float, Field(ge=-1.00001, le=1.00001)] | None
+
+
+class PicturesSpec(Open):
+    """The comparison with the source on text behind pictures: KL divergence in nats."""
+
+    pictures: Annotated[int, Field(ge=1)]
+    image_tokens: Count
+    positions: Annotated[int, Field(ge=1)]
+    mean_kld: Positive
+    mean_kld_error: Positive
+    median_kld: Positive
+    p99_kld: Positive
+    max_kld: Positive
+    same_first_choice: Share
+    errors_by: Literal["passage", "position"] | None = None
+    error_factor: Positive | None = None
+    image_positions: ImagePositionsSpec | None = None
+    effect: EffectSpec | None = None
+
+
 class FidelitySpec(Kind):
     """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors.
 
@@ -155,6 +190,7 @@ class FidelitySpec(Kind):
     errors_by: Literal["passage", "position"] | None = None
     error_factor: Positive | None = None
     by_passage: Annotated[list[PassageKld], SOME] | None = None
+    pictures: PicturesSpec | None = None
 
     @property
     def noise(self) -> float | None:
@@ -189,6 +225,17 @@ class Memory(Open):
     bytes: int
 
 
+class PictureSpeedSpec(Open):
+    """Speed of prompts with one picture, in pixels, tokens and seconds, beside prompts of text of the same length."""
+
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    image_tokens: Count
+    with_picture: LengthSpec
+    text_alone: LengthSpec
+    encode_s: Rate
+
+
 class Machine(Open):
     """Where it ran."""
 
@@ -205,6 +252,7 @@ class SpeedSpec(Open):
     context: SkipJsonSchema[Memory | None] = None
     backend: Literal["metal", "cuda", "cpu"] | None = None
     gpu: str | None = None
+    picture: PictureSpeedSpec | None = None
 
     @property
     def kind(self) -> DeviceKind:

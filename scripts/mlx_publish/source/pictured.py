@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import sha256
 
 from mlx_publish import __version__
 from mlx_publish.chat.pictures import PICTURES
@@ -22,7 +22,7 @@ def sees(context: Context) -> bool:
 def pictures_digest() -> str:
     """Return a digest of the pictures, the texts behind them and the version that joins them."""
     shown = [
-        [contrast.name, contrast.one.question, contrast.one.shows, *(hashlib.sha256(one.file()).hexdigest() for one in both)]
+        [contrast.name, contrast.one.question, contrast.one.shows, *(sha256(one.file()).hexdigest() for one in both)]
         for contrast in PICTURES
         for both in [(contrast.one, contrast.other)]
     ]

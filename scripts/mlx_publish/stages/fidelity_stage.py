@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
+from mlx_publish.checks.pictured import PICTURED, PicturedFacts
 from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
 from mlx_publish.children.jobs import run_jobs
 from mlx_publish.context import Context, Outcome
@@ -22,6 +23,7 @@ from mlx_publish.source.bounds import at_once, job_of, measured_inputs, rounded,
 from mlx_publish.source.gains import earned_by, learns, not_here, paired, positions_path, rounding_inputs, widest_facts
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.logits import SourceLogits, texts
+from mlx_publish.source.pictured import pictures_digest, sees
 from mlx_publish.source.resolve import adapter_inputs
 from mlx_publish.source.streamed import is_streamed, judge_streamed
 from mlx_publish.source.transformers_check import reference_facts, reference_inputs
@@ -37,6 +39,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "source": context.report(variant, "inspect").inputs["source"],
         "against": None if source_fits(context) else _digest(context, _widest(context)),
         "text": digest_of(texts()),
+        **({"pictures": pictures_digest()} if sees(context) else {}),
         "reference": reference_inputs(context) if _asked(context) else None,
         **rounding_inputs(context, variant, fits=source_fits(context)),
         **adapter_inputs(context, variant),
@@ -86,6 +89,9 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
             None, against, context.recipe.spec.fidelity, widest, not_measured=reason, streamed=is_streamed(context)
         )
         checks = run_checks(FIDELITY, facts, context.recipe.accepted)
+        if sees(context):
+            unseen = PicturedFacts(None, None, context.recipe.spec.fidelity, widest, reason)
+            checks += run_checks(PICTURED, unseen, context.recipe.accepted)
         checks += run_checks(EARNED, widest_facts(context), context.recipe.accepted) if learns(widest) else ()
         compared[widest.label] = (checks, NotCompared(reason, against))
     return compared
@@ -108,12 +114,15 @@ def _compared(
     divergences = [from_json(Divergence, rounded(result)) for result in results]
     earned = earned_by(context, logits, against, [*zip(variants, divergences, strict=True)])
 
-    compared, streamed = dict[str, _Judged](), is_streamed(context)
+    compared, streamed, looking = dict[str, _Judged](), is_streamed(context), sees(context)
     for variant, divergence in zip(variants, divergences, strict=True):
         facts = FidelityFacts(
             divergence, against, context.recipe.spec.fidelity, variant, limited=source.limited, streamed=streamed
         )
         checks, gain = run_checks(FIDELITY, facts, context.recipe.accepted), None
+        if looking:
+            pictured = PicturedFacts(divergence, source, context.recipe.spec.fidelity, variant)
+            checks += run_checks(PICTURED, pictured, context.recipe.accepted)
         if variant.label in earned:
             gain = earned[variant.label].gain
             checks += run_checks(EARNED, earned[variant.label], context.recipe.accepted)
