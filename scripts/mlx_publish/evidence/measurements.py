@@ -127,25 +127,17 @@ class PassageKld(Open):
     mean_kld: Positive
 
 
-class ImagePositionsSpec(Open):
-    """The comparison at positions of the pictures themselves."""
-
-    positions: Annotated[int, Field(ge=1)]
-    mean_kld: Positive
-    same_first_choice: Share
-
-
 class EffectSpec(Open):
-    """What another picture under the same text changes in source and result, in nats; how much of it is the same."""
+    """By how much a picture, beside another one, changes the next token in source and model, in nats."""
 
-    source: Positive
-    model: Positive
-    share: Annotated[float, Field(allow_inf_nan=False)] | None
-    correlation: Annotated[float, Field(ge=-1.00001, le=1.00001)] | None
+    source: Positive | None
+    model: Positive | None
+    share: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    correlation: Annotated[float, Field(ge=-1.00001, le=1.00001)] | None = None
 
 
-class PicturesSpec(Open):
-    """The comparison with the source on text behind pictures: KL divergence in nats."""
+class PictureFidelitySpec(Open):
+    """The comparison with the source on text that stands behind pictures."""
 
     pictures: Annotated[int, Field(ge=1)]
     image_tokens: Count
@@ -156,9 +148,6 @@ class PicturesSpec(Open):
     p99_kld: Positive
     max_kld: Positive
     same_first_choice: Share
-    errors_by: Literal["passage", "position"] | None = None
-    error_factor: Positive | None = None
-    image_positions: ImagePositionsSpec | None = None
     effect: EffectSpec | None = None
 
 
@@ -190,7 +179,9 @@ class FidelitySpec(Kind):
     errors_by: Literal["passage", "position"] | None = None
     error_factor: Positive | None = None
     by_passage: Annotated[list[PassageKld], SOME] | None = None
-    pictures: PicturesSpec | None = None
+    pictures: PictureFidelitySpec | None = None
+    pictures_not_measured: Annotated[str, Field(max_length=1000)] = ""
+    """Why there is no such comparison of a model that sees."""
 
     @property
     def noise(self) -> float | None:
@@ -225,21 +216,21 @@ class Memory(Open):
     bytes: int
 
 
-class PictureSpeedSpec(Open):
-    """Speed of prompts with one picture, in pixels, tokens and seconds, beside prompts of text of the same length."""
-
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
-    image_tokens: Count
-    with_picture: LengthSpec
-    text_alone: LengthSpec
-    encode_s: Rate
-
-
 class Machine(Open):
     """Where it ran."""
 
     chip: str
+
+
+class PictureSpeedSpec(Open):
+    """The speed of a prompt with one picture, beside one of as many tokens of text alone."""
+
+    width: Count
+    height: Count
+    image_tokens: Count
+    with_picture: LengthSpec
+    text_alone: LengthSpec
+    encode_s: Rate | None = None
 
 
 class SpeedSpec(Open):

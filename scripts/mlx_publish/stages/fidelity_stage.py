@@ -126,12 +126,14 @@ def _compared(
         if variant.label in earned:
             gain = earned[variant.label].gain
             checks += run_checks(EARNED, earned[variant.label], context.recipe.accepted)
+        unread = source.pictures.reason if source.pictures else None
         fidelity = Fidelity(
             **vars(divergence),
             source_computed_in=source.computed_in,
             limited=source.limited,
             against=against,
             gain=gain,
+            pictures_not_measured=divergence.pictures_fault or unread or None,
         )
         compared[variant.label] = (checks, fidelity)
     return compared
