@@ -81,8 +81,7 @@ class PicturePassage:
 
 def picture_passages(folder: Path, contrasts: Sequence[Contrast] = PICTURES) -> list[PicturePassage]:
     """Return the passages by the processor of a folder; what its library raises on them goes through."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    reader = reader_of(folder, config)
+    reader = reader_of(folder)
     prompts = prompts_of(reader, contrasts, {})
     passages: dict[tuple[str, str], PicturePassage] = {}
     for contrast in contrasts:

@@ -21,7 +21,6 @@ from mlx_publish.text.documents import Document, documents
 
 _TEXTS = files("mlx_publish").joinpath("data/fidelity")
 _PLAIN = ("prose", "code", "scripts")
-_SOURCE = "source"
 
 
 def texts() -> dict[str, Any]:
@@ -47,7 +46,7 @@ class SourceLogits:
     """
 
     context: Context
-    model: str = _SOURCE
+    model: str = "source"
     """`source`, or the digest of the variant that stands for a source too large for this machine."""
 
     @property
@@ -72,11 +71,12 @@ class SourceLogits:
         """Note what the store holds now."""
         self._kept().keep(result)
 
-    def read(self, folder: Path, children: Children | None = None) -> SourceRead:
-        """Let the model in `folder` read the texts, keep its logits, and return what is known of them."""
+    def read(self, folder: Path, processor: Path, children: Children | None = None) -> SourceRead:
+        """Let the model in `folder` read the texts, keep its logits, and return what is known of them.
+
+        `processor` is the folder with that of a model that sees.
+        """
         log = self.context.work.source / "reference.log"
-        # A source is read from links to its weights, with its other files in a folder beside them.
-        processor = folder if self.model != _SOURCE else folder.parent / _SOURCE
         job = Job("reference", {"source": str(folder), **self.order(processor)}, log, bounds(self.context), children)
         result = from_json(SourceRead, run_job(job, self.context.console.progress))
         self.keep(result)

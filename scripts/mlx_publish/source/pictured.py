@@ -8,15 +8,13 @@ from mlx_publish import __version__
 from mlx_publish.chat.pictures import PICTURES
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import digest_of
-from mlx_publish.model.senses import in_words, senses_in
+from mlx_publish.model.senses import kinds_of
 from mlx_publish.source.resolve import converter, metadata_of
-
-_IMAGES = "images"
 
 
 def sees(context: Context) -> bool:
     """Return whether the source takes images and its converter keeps what does."""
-    return converter(context).senses and _IMAGES in in_words(senses_in(metadata_of(context).config.raw))
+    return converter(context).senses and "picture" in kinds_of(metadata_of(context).config.raw)
 
 
 def pictures_digest() -> str:

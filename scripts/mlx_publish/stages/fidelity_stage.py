@@ -21,7 +21,7 @@ from mlx_publish.evidence.results import Fidelity, NotCompared
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import at_once, job_of, measured_inputs, rounded, source_fits
 from mlx_publish.source.gains import earned_by, learns, not_here, paired, positions_path, rounding_inputs, widest_facts
-from mlx_publish.source.layout import readable_source
+from mlx_publish.source.layout import prepared_source
 from mlx_publish.source.logits import SourceLogits, texts
 from mlx_publish.source.pictured import pictures_digest, sees
 from mlx_publish.source.resolve import adapter_inputs
@@ -56,8 +56,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         if (source := logits.known()) is None:
             # To load MLX takes seconds, which are over when the source has been read.
             context.children.start("compare", at_once(context, variants))
-            with readable_source(context) as folder:
-                source = logits.read(folder, context.children)
+            with prepared_source(context) as prepared:
+                source = logits.read(prepared.links, prepared.source, context.children)
         compared = _compared(context, variants, logits, source, Against("source"))
     else:
         compared = _against_widest(context, variants)
@@ -76,7 +76,8 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     """Compare with the variant that has the most bits per weight: the source does not fit, or was streamed."""
     widest = _widest(context)
     logits = SourceLogits(context, _digest(context, widest))
-    source = logits.known() or logits.read(context.work.model(widest.label), context.children)
+    folder = context.work.model(widest.label)
+    source = logits.known() or logits.read(folder, folder, context.children)
     bits = context.converted(widest).bits_per_weight
     against = Against("variant", widest.label, bits)
     others = [variant for variant in variants if variant != widest]
