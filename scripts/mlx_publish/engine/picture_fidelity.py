@@ -21,13 +21,13 @@ from mlx_publish.engine.picture_passages import (
     inputs_sha256,
     picture_passages,
     read_pictures,
+    said,
     write_pictures,
 )
 from mlx_publish.errors import PublishError, Refused
 from mlx_publish.evidence.pictured import Effect, ImagePositions, PictureDivergence, PicturesRead
 from mlx_publish.text.progress import Step, Tell, counted
 
-_LONGEST = 300  # characters of a reason
 _ROWS = 16
 _NOTHING = 1e-12
 """A variance of log-probabilities below which nothing changes."""
@@ -47,7 +47,7 @@ def read_source_pictures(store: Path, model: Any, processor: Path, progress: Tel
         raise
     except Exception as error:  # noqa: BLE001  whatever a processor or a tower raises says that it does not work
         traceback.print_exc()
-        return PicturesRead(0, _said(error))
+        return PicturesRead(0, said(error))
     return PicturesRead(len(passages))
 
 
@@ -63,17 +63,13 @@ def compare_pictures(store: Path, model: Any, label: str, progress: Tell) -> Pic
         raise
     except Exception as error:  # noqa: BLE001  the source read the same arrays
         traceback.print_exc()
-        return _said(error)
+        return said(error)
     pairs = [
         Pair(passage, np.array(theirs), np.array(made)) for (passage, theirs), made in zip(read, ours, strict=True)
     ]
     if any(pair.source.shape != pair.model.shape for pair in pairs):
         raise Refused("logits of another shape than the source's", check="same-shape")
     return divergence_of(pairs)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}"
 
 
 def logits_behind(model: Any, passages: Sequence[PicturePassage], what: str, progress: Tell) -> Iterator[mx.array]:

@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_publish.chat.media import Contrast
+from mlx_publish.chat.media import Contrast, Medium
 from mlx_publish.chat.pictures import PICTURES
 from mlx_publish.engine.seeing import prompts_of
 from mlx_publish.engine.showing import Reader, inputs_of, reader_of
@@ -22,6 +22,7 @@ SAMPLED = 32
 _MASK = "attention_mask"
 _INDEX = "passages.json"
 _INPUT = "input."
+_LONGEST = 300  # characters of a reason
 _ARRAYS = (mx.array, np.ndarray)
 
 
@@ -92,6 +93,19 @@ def picture_passages(folder: Path, contrasts: Sequence[Contrast] = PICTURES) -> 
                 named = next((of.text for (known, _), of in passages.items() if known == text), contrast.name)
                 passages[text, medium.name] = replace(made, text=named, medium=medium.name)
     return list(passages.values())
+
+
+def question_about(folder: Path, medium: Medium) -> PicturePassage:
+    """Return the prompt that asks about a picture, by the processor of a folder; an answer follows it."""
+    reader = reader_of(folder)
+    prompts = prompts_of(reader, [Contrast(medium.name, medium, medium)], {})
+    made = _passage(reader, inputs_of(reader, prompts[medium.question], medium))
+    return replace(made, text=medium.name, medium=medium.name)
+
+
+def said(error: Exception) -> str:
+    """Return what a processor or a tower raised, cut and on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}"
 
 
 def _passage(reader: Reader, inputs: dict[str, Any]) -> PicturePassage:
