@@ -13,6 +13,7 @@ from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.held_built import HELD_BUILT
 from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.pictured import PICTURED
 from mlx_publish.checks.planned import PLANNED
 from mlx_publish.checks.reference import REFERENCE
 from mlx_publish.checks.seen import SEEN
@@ -25,6 +26,6 @@ JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": (*INSPECT, *HEADS),
     "convert": (*BUILT, *HELD_BUILT, *CONVERT, *WRITTEN, *PLANNED, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS, *PROVEN, *SEEN),
-    "fidelity": (*FIDELITY, *EARNED, *REFERENCE),
+    "fidelity": (*FIDELITY, *PICTURED, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,
 }

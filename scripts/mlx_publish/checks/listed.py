@@ -29,6 +29,10 @@ _HEADS = frozenset({"mtp-heads", "mtp-same", "mtp-proven"})
 """Checks of multi-token heads, of which evidence without a drafter has none, or the first alone."""
 _SEEN = frozenset({"picture-slots", "picture-answers", "picture-seen", "sound-heard"})
 """Checks of models that see or hear, of which one that does not hear lacks the last."""
+_PICTURED = frozenset(check for check in BY_STAGE["fidelity"] if check.startswith("pictures-"))
+"""Checks of models that were compared behind pictures."""
+_TIMED = frozenset({"picture-speed"})
+"""Checks of models that were timed with one."""
 _OF_ADAPTERS = frozenset(check for check in BY_STAGE["inspect"] if check.startswith("adapter-"))
 """Checks that evidence has where an adapter was fused, and no other."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
@@ -100,6 +104,8 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
     spared |= frozenset() if evidence.drafter else _HEADS
     spared |= frozenset() if evidence.adapter else _OF_ADAPTERS
     spared |= _SEEN - evidence.perceives
+    spared |= frozenset() if evidence.fidelity and evidence.fidelity.pictures else _PICTURED
+    spared |= frozenset() if evidence.benchmark and evidence.benchmark.picture else _TIMED
     if lacking := [name for name in known if name not in ids and name not in spared]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from mlx_publish.checks.base import Check, Says, passed, warned
 from mlx_publish.evidence.devices import kind_of, named
-from mlx_publish.evidence.speed import Speed, decided
+from mlx_publish.evidence.speed import LengthSpeed, Speed, decided
 from mlx_publish.machine.series import deviation, objection
 from mlx_publish.recipes.recipe import SpeedTest
 
@@ -70,11 +70,31 @@ class SpeedFacts:
 
     def _rates(self) -> Iterator[tuple[list[float], str, str, int]]:
         """Yield each rate of each length: its trials, what is wrong with them, its name, and the prompt's tokens."""
-        for length in self.speed.lengths:
+        yield from self._rates_of(self.speed.lengths)
+
+    def _rates_of(self, lengths: Iterable[LengthSpeed]) -> Iterator[tuple[list[float], str, str, int]]:
+        for length in lengths:
             for rate, name in _RATES.items():
                 series = [getattr(trial, rate) for trial in length.trials]
                 fault = objection(series, self.limits.max_drift, self.limits.max_spread)
                 yield series, fault, name, length.prompt_tokens
+
+    @property
+    def picture_unsteadiness(self) -> float:
+        """The same of the prompt with a picture, and of that of text beside it."""
+        return max((deviation(series) for series, fault, *_ in self._picture_rates() if fault), default=0.0)
+
+    def _picture_rates(self) -> Iterator[tuple[list[float], str, str, int]]:
+        if picture := self.speed.picture:
+            yield from self._rates_of((picture.with_picture, picture.text_alone))
+
+    @property
+    def published(self) -> Speed:
+        """What the report keeps: without a prompt with a picture whose speed is unsteady."""
+        if unsteady := self.picture_unsteadiness:
+            why = f"{UNSTEADY} (±{100 * unsteady:.0f} %)"
+            return replace(self.speed, picture=None, picture_not_measured=why)
+        return self.speed
 
     @property
     def device(self) -> str:
@@ -163,6 +183,25 @@ def _enough(facts: SpeedFacts) -> Says:
     return passed("; ".join(parts) or whole)
 
 
+def _picture(facts: SpeedFacts) -> Says:
+    if (picture := facts.speed.picture) is None:
+        return warned(
+            f"no speed with a picture: {facts.speed.picture_not_measured}",
+            "Check the processor's files; the smoke stage shows it pictures, too.",
+        )
+    if unsteady := facts.picture_unsteadiness:
+        return warned(
+            f"with a picture: {UNSTEADY} (±{100 * unsteady:.0f} %)",
+            "Repeat the benchmark stage with --force on a quiet machine, or raise benchmark.seconds in the recipe.",
+        )
+    seen, alone = picture.with_picture, picture.text_alone
+    return passed(
+        f"first token after {seen.first_token_s.median:.3g} s with a picture of {picture.width} x {picture.height} "
+        f"pixels ({picture.image_tokens} of {seen.prompt_tokens} tokens; {picture.encode_s.median:.3g} s until its "
+        f"embeddings), {alone.first_token_s.median:.3g} s for as many tokens of text ({facts.device})"
+    )
+
+
 BENCHMARK: tuple[Check[SpeedFacts], ...] = (
     Check("steady", "The speed is steady", "numbers that nobody can reproduce", _steady),
     Check(
@@ -178,4 +217,11 @@ BENCHMARK: tuple[Check[SpeedFacts], ...] = (
         _device,
     ),
     Check("enough", "Enough tokens were measured", "a rate over a handful of tokens", _enough),
+    Check(
+        "picture-speed",
+        "The speed with a picture is measured and steady",
+        "numbers of text taken for those of pictures",
+        _picture,
+        when=lambda facts: bool(facts.speed.picture or facts.speed.picture_not_measured),
+    ),
 )

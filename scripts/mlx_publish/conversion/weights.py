@@ -74,7 +74,7 @@ def convert_weights(
         "variants": to_json(orders),
         "tokenizer": tokenizer,
         "questions": to_json(answers.questions()) if asked else [],
-        "reference": logits.order() if read else None,
+        "reference": logits.order(prepared.source) if read else None,
     }
     log = context.work.source / "convert.log"
     limits = bounds(context, len(folders))

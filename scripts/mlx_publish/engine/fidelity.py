@@ -23,6 +23,7 @@ from mlx_publish.engine.logits_store import (
     logits_of,
     read_logits,
     read_passages,
+    seen_by,
     tokens_within,
     write_store,
 )
@@ -31,6 +32,7 @@ from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.questions import prompts
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.measured import Answers, Divergence, Question, SourceRead
+from mlx_publish.evidence.pictured import PicturesRead
 from mlx_publish.text.progress import Step, Tell, counted
 
 
@@ -41,13 +43,20 @@ class ReferenceOrder:
     texts: Texts
     tokens: int
     store: Path
+    processor: Path | None = None
+    """The folder with the processor of a source that sees, which reads texts with pictures as well."""
 
 
-def reference(source: str, texts: dict[str, Any], tokens: int, store: str, progress: Tell) -> SourceRead:
-    """Let the model in `source` read `texts`, the fields of a `Texts`, and keep its logits in the folder `store`."""
+def reference(
+    source: str, texts: dict[str, Any], tokens: int, store: str, progress: Tell, processor: str = ""
+) -> SourceRead:
+    """Let the model in `source` read `texts`, the fields of a `Texts`, and keep its logits in the folder `store`.
+
+    With the folder of a `processor` it reads texts with pictures as well.
+    """
     progress("loading the source")
     model, tokenizer, computed_in = load_model(source, dequantize=fast_blas_in_front(), source=True)
-    order = ReferenceOrder(Texts(**texts), tokens, Path(store))
+    order = ReferenceOrder(Texts(**texts), tokens, Path(store), Path(processor) if processor else None)
     return reference_of(model, tokenizer, Path(source), order, computed_in, progress)
 
 
@@ -65,8 +74,17 @@ def reference_of(
     within = tokens_within(vocabulary, order.tokens)
     parts = passages(folder, tokenizer, order.texts, within)
     count = sum(part.positions for part in parts)
-    write_store(order.store, model, parts, progress)
-    return SourceRead(count, tokens_sha256(parts), within < order.tokens, computed_in)
+    pictures: list[PicturesRead] = []
+
+    def look(aside: Path) -> None:
+        if order.processor is not None:
+            from mlx_publish.engine.picture_fidelity import read_source_pictures  # noqa: PLC0415  mlx-lm needs none
+
+            pictures.append(read_source_pictures(aside, model, order.processor, progress))
+
+    write_store(order.store, model, parts, progress, look)
+    read = SourceRead(count, tokens_sha256(parts), within < order.tokens, computed_in)
+    return replace(read, pictures=next(iter(pictures), None))
 
 
 def compare(folder: str, label: str, store: str, progress: Tell, positions: str = "") -> Divergence:
@@ -89,7 +107,15 @@ def compare(folder: str, label: str, store: str, progress: Tell, positions: str 
     values = gathered(pairs, chain([first], theirs), chain([mine], ours))
     if positions:
         values.save(Path(positions))
-    return replace(values.divergence(), tokens_sha256=tokens_sha256(parts), computed_in=held.computed_in)
+    figures = replace(values.divergence(), tokens_sha256=tokens_sha256(parts), computed_in=held.computed_in)
+    if not seen_by(Path(store)):
+        return figures
+    from mlx_publish.engine.picture_fidelity import compare_pictures  # noqa: PLC0415  mlx-lm needs none
+
+    pictures = compare_pictures(Path(store), held.model, label, progress)
+    if isinstance(pictures, str):
+        return replace(figures, pictures_fault=pictures)
+    return replace(figures, pictures=pictures)
 
 
 def ask_source(
@@ -109,7 +135,8 @@ def ask_source(
     asked = [Question(**question) for question in questions]
     order = None
     if reference:
-        order = ReferenceOrder(Texts(**reference["texts"]), reference["tokens"], Path(reference["store"]))
+        processor = Path(reference["processor"]) if reference.get("processor") else None
+        order = ReferenceOrder(Texts(**reference["texts"]), reference["tokens"], Path(reference["store"]), processor)
     # What is rendered below is rendered here, by one child, and known from now on.
     finished({**prompts(made, asked).calls, **(rendering(made, order.texts.dialogue) if order else {})})
     read = reference_of(model, made, Path(source), order, computed_in, progress) if order else None

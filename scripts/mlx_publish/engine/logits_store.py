@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from mlx_publish.text.progress import Step, Tell, counted
 
 CHUNK = 256
 """Positions of one piece."""
+PICTURES = "pictures"
+"""The folder within a store with texts that have a picture in front of them."""
 LIMIT = 4 << 30
 """Bytes that a store may have; fewer positions are read where it would have more."""
 
@@ -51,8 +53,17 @@ def _pieces(model: Any, parts: Iterable[Passage]) -> Iterator[mx.array]:
             yield model(mx.array([ids]), cache=cache)[0].astype(mx.float32)
 
 
-def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = lambda _: None) -> None:
-    """Write the logits of all passages into the folder `store`, whole or not at all; what was there goes."""
+def write_store(
+    store: Path,
+    model: Any,
+    parts: Sequence[Passage],
+    tell: Tell = lambda _: None,
+    beside: Callable[[Path], object] = lambda _: None,
+) -> None:
+    """Write the logits of all passages into the folder `store`, whole or not at all; what was there goes.
+
+    `beside` writes what else belongs into it.
+    """
     aside = store.with_name(f".{store.name}.new-store")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -62,10 +73,16 @@ def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = 
             mx.save_safetensors(str(aside / f"{number:05d}.safetensors"), {"logits": piece})
         index = [{"kind": part.kind, "index": part.index, "ids": part.ids} for part in parts]
         (aside / "passages.json").write_text(json.dumps(index))
+        beside(aside)
         shutil.rmtree(store, ignore_errors=True)
         aside.replace(store)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def seen_by(store: Path) -> bool:
+    """Return whether the source of a store read texts with pictures."""
+    return (store / PICTURES).is_dir()
 
 
 def read_passages(store: Path) -> tuple[Passage, ...]:

@@ -61,14 +61,14 @@ def perceived(
             held = unpacked(folder)
             model, computed_in = held.model, held.computed_in
     contrasts = [contrast for kind in kinds for contrast in _MEDIA[kind]]
-    showing = Showing(model, reader, _prompts(reader, contrasts, options), _ends(reader))
+    showing = Showing(model, reader, prompts_of(reader, contrasts, options), _ends(reader))
     given = {name: Apart(**fields) for name, fields in along.items()}
     shown, apart, faults = showing.all(contrasts, given, progress)
     vocabulary = 1 + max(reader.tokenizer.get_vocab().values(), default=-1)
     return Perceived(computed_in, sorted(showing.ends), vocabulary, shown, apart, faults, warnings)
 
 
-def _prompts(reader: Reader, contrasts: Sequence[Contrast], options: Mapping[str, object]) -> dict[str, str]:
+def prompts_of(reader: Reader, contrasts: Sequence[Contrast], options: Mapping[str, object]) -> dict[str, str]:
     """Return the prompts by question, as mlx-vlm's users get them; in parts where those have no place for a medium."""
     asked = {contrast.one.question: contrast.one.kind for contrast in contrasts}
     calls: dict[str, Callable[[], str]] = {}

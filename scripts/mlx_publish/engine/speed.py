@@ -28,6 +28,9 @@ LEAST_TRIALS, LEAST_TOKENS = 3, 16
 """What time may shrink trials and tokens to."""
 FIRST = (8, 4)
 """Prompt and generation of the very first run, of which nothing but the time of later ones is foreseen."""
+Inputs = dict[str, Any]
+_PICTURES_SHARE = 0.4
+"""Of the time, where a prompt with a picture is measured as well."""
 _COLD = 1  # runs of a length that may have to be repeated
 _SHORT = 0.2  # of the time
 
@@ -45,6 +48,8 @@ class Bench:
     paces: tuple[float, float] = (0.0, 0.0)
     """Seconds that the last run took for a token of the prompt, and for a token that it generated."""
     cache: list[Any] = field(default_factory=list)
+    inputs: Inputs = field(default_factory=dict)
+    """What a processor gives beside the ids of a prompt with a picture."""
     tell: Tell = lambda _: None
 
     def run(self, length: int, generation: int) -> Trial:
@@ -52,7 +57,7 @@ class Bench:
         prompt = (self.ids * (length // len(self.ids) + 1))[:length]
         self.cache = backend().make_cache(self.model)
         start = time.perf_counter()
-        responses = backend().stream(self.model, self.tokenizer, prompt, generation, self.cache)
+        responses = backend().stream(self.model, self.tokenizer, prompt, generation, self.cache, **self.inputs)
         last = next(responses)
         first = time.perf_counter() - start
         for response in responses:
@@ -84,23 +89,26 @@ def benchmark(
     trials: int,
     seconds: int,
     progress: Tell,
+    *,
+    picture: bool = False,
 ) -> Speed:
     """Measure each length of prompt with a generation of fixed length, at most `trials` times, within `seconds`.
 
     A length is run until two successive runs agree, which are its first trials. What does not fit the time is left out
-    or made smaller. Stopping is switched off.
+    or made smaller. Stopping is switched off. With `picture` a prompt with a picture is measured at last.
     """
     progress("loading")
     held = packed(folder)
-    ids, deadline = held.tokenizer.encode(text), time.monotonic() + seconds
+    for_text = seconds * (1 - _PICTURES_SHARE) if picture else seconds
+    ids, deadline = held.tokenizer.encode(text), time.monotonic() + for_text
     bench = Bench(held.model, held.tokenizer, ids, generation_tokens, trials, deadline, tell=progress)
-    with _endless(held.tokenizer):
+    with endless(held.tokenizer):
         if computing_by() == "cuda":  # it compiles as it goes, for 10 to 20 s, which is not the benchmark's time
             progress("running once, so that CUDA compiles the kernels")
             bench.run(min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
-            bench.deadline = time.monotonic() + seconds
+            bench.deadline = time.monotonic() + for_text
         lengths, left_out = _measured(bench, prompt_tokens, seconds)
-    return Speed(
+    speed = Speed(
         device="cpu" if computing_by() == "cpu" else "gpu",
         computed_in=held.computed_in,
         seconds=seconds,
@@ -114,10 +122,17 @@ def benchmark(
         backend=computing_by(),
         gpu=gpu_name(),
     )
+    if not picture:
+        return speed
+    from mlx_publish.engine.picture_speed import with_picture  # noqa: PLC0415  mlx-lm needs none
+
+    bench.deadline = time.monotonic() + seconds * _PICTURES_SHARE
+    with endless(held.tokenizer):
+        return with_picture(bench, Path(folder), speed)
 
 
 @contextlib.contextmanager
-def _endless(tokenizer: Any) -> Iterator[None]:
+def endless(tokenizer: Any) -> Iterator[None]:
     """Let a tokenizer stop at nothing meanwhile."""
     ends = tokenizer.eos_token_ids
     tokenizer.eos_token_ids = set()
@@ -135,9 +150,9 @@ def _measured(bench: Bench, prompt_tokens: Sequence[int], seconds: float) -> tup
         bench.tell(f"prompts of {length} tokens")
         end = time.monotonic() + bench.left / (len(set(prompt_tokens)) - number)
         if not lengths:
-            lengths.append(_length_speed(bench, length, _shrunk(bench, length, end), end))
+            lengths.append(length_speed(bench, length, _shrunk(bench, length, end), end))
         elif bench.fits(LEAST_TRIALS + _COLD, length, bench.generation, bench.deadline):
-            lengths.append(_length_speed(bench, length, bench.generation, end))
+            lengths.append(length_speed(bench, length, bench.generation, end))
         else:
             left_out.append(LeftOut(length, f"{seconds:g} s are not enough"))
     return lengths, left_out
@@ -167,7 +182,7 @@ def _shrunk(bench: Bench, length: int, end: float) -> int:
     return fitting() if generation < bench.generation and quick else generation
 
 
-def _length_speed(bench: Bench, length: int, generation: int, end: float) -> LengthSpeed:
+def length_speed(bench: Bench, length: int, generation: int, end: float) -> LengthSpeed:
     """Measure one length until `end`, as far as the fewest trials take no longer."""
     mx.reset_peak_memory()
     warm, runs = _warm_up(bench, length, generation, end)

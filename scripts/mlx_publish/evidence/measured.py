@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlx_publish.evidence.pictured import PictureDivergence, PicturesRead
 from mlx_publish.evidence.records import LEFT_OUT
 
 Messages = Sequence[Mapping[str, object]]
@@ -67,6 +68,8 @@ class SourceRead:
     limited: bool
     """Whether the store's limit made it fewer than were asked for."""
     computed_in: str
+    pictures: PicturesRead | None = field(default=None, metadata=LEFT_OUT)
+    """None where it was not asked to look at any."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,10 @@ class Divergence:
     """In the order of the text; None where errors are not by passage."""
     tokens_sha256: str = ""
     computed_in: str = ""
+    pictures: PictureDivergence | None = field(default=None, metadata=LEFT_OUT)
+    """On texts with a picture in front of them, which the figures above have none of."""
+    pictures_fault: str | None = field(default=None, metadata=LEFT_OUT)
+    """What a model raises on pictures that its source reads."""
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,8 @@ class Fidelity(Divergence):
     """The source in transformers; None if that was not asked for, or not possible."""
     gain: Gain | None = field(default=None, metadata=LEFT_OUT)
     """Beside plain rounding at equal bytes; None for a variant that is plain rounding."""
+    pictures_not_measured: str | None = field(default=None, metadata=LEFT_OUT)
+    """Why a model that sees has no `pictures`."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,21 @@ class LengthSpeed:
 
 
 @dataclass(frozen=True)
+class PictureSpeed:
+    """What was measured with one picture in the prompt, beside as many tokens of text alone."""
+
+    width: int
+    """Of the picture, in pixels, before the processor makes of it what the tower takes."""
+    height: int
+    image_tokens: int
+    """Of the prompt."""
+    with_picture: LengthSpeed
+    text_alone: LengthSpeed
+    encode_s: Summary
+    """Seconds from the prompt to its embeddings, by the tower and the projector; a part of the first token's."""
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """A length of the prompt that was not measured, and the reason."""
 
@@ -116,3 +131,7 @@ class Speed:
     """None in reports of versions before 0.3."""
     gpu: str | None = field(default=None, metadata=LEFT_OUT)
     """Name of the GPU, as MLX is told; None for a CPU."""
+    picture: PictureSpeed | None = field(default=None, metadata=LEFT_OUT)
+    """None for a model that does not see, and where it could not be measured or was unsteady."""
+    picture_not_measured: str | None = field(default=None, metadata=LEFT_OUT)
+    """Why a model that sees has no `picture`."""

@@ -15,6 +15,7 @@ from mlx_publish.evidence.measured import SourceRead
 from mlx_publish.evidence.records import from_json
 from mlx_publish.source.bounds import bounds
 from mlx_publish.source.kept import Kept
+from mlx_publish.source.pictured import pictures_digest, sees
 from mlx_publish.source.resolve import converter, source_of
 from mlx_publish.text.documents import Document, documents
 
@@ -53,9 +54,10 @@ class SourceLogits:
         """The folder that `engine/logits_store` describes."""
         return self.context.work.source / "reference"
 
-    def order(self) -> dict[str, object]:
-        """Return the arguments of the engine."""
-        return {**self.asked(), "store": str(self.store)}
+    def order(self, processor: Path) -> dict[str, object]:
+        """Return the arguments of the engine; `processor` is the folder with that of a model that sees."""
+        more = {"processor": str(processor)} if sees(self.context) else {}
+        return {**self.asked(), "store": str(self.store), **more}
 
     def asked(self) -> dict[str, object]:
         """Return the texts, and how many tokens of them."""
@@ -69,17 +71,22 @@ class SourceLogits:
         """Note what the store holds now."""
         self._kept().keep(result)
 
-    def read(self, folder: Path, children: Children | None = None) -> SourceRead:
-        """Let the model in `folder` read the texts, keep its logits, and return what is known of them."""
+    def read(self, folder: Path, processor: Path, children: Children | None = None) -> SourceRead:
+        """Let the model in `folder` read the texts, keep its logits, and return what is known of them.
+
+        `processor` is the folder with that of a model that sees.
+        """
         log = self.context.work.source / "reference.log"
-        job = Job("reference", {"source": str(folder), **self.order()}, log, bounds(self.context), children)
+        job = Job("reference", {"source": str(folder), **self.order(processor)}, log, bounds(self.context), children)
         result = from_json(SourceRead, run_job(job, self.context.console.progress))
         self.keep(result)
         return result
 
     def _kept(self) -> Kept[SourceRead]:
         # One that somebody cleared in part is computed again.
-        sizes = {path.name: path.stat().st_size for path in self.store.glob("*")}
+        files = (path for path in self.store.rglob("*") if path.is_file())
+        sizes = {path.relative_to(self.store).as_posix(): path.stat().st_size for path in files}
         of = {**source_of(self.context).named, "model": self.model, "files": sizes}
-        inputs = {**of, "asked": self.asked(), "tools": converter(self.context).versions()}
+        asked = {**self.asked(), **({"pictures": pictures_digest()} if sees(self.context) else {})}
+        inputs = {**of, "asked": asked, "tools": converter(self.context).versions()}
         return Kept(self.store.with_suffix(".json"), SourceRead, inputs)

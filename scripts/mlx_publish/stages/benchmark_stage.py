@@ -21,6 +21,7 @@ from mlx_publish.machine.state import disturbances, state
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import job_of, measured_inputs
 from mlx_publish.source.logits import joined
+from mlx_publish.source.pictured import pictures_digest, sees
 from mlx_publish.source.resolve import metadata_of
 from mlx_publish.stages.stage import Stage
 
@@ -30,7 +31,8 @@ LONGEST_WAIT = 60.0
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return the converted bytes and the machine."""
-    return {**measured_inputs(context, variant, "benchmark"), "machine": machine()}
+    shown = {"pictures": pictures_digest()} if sees(context) else {}
+    return {**measured_inputs(context, variant, "benchmark"), "machine": machine(), **shown}
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -83,7 +85,7 @@ def _measured(context: Context, variant: Variant, before: State) -> tuple[Outcom
     weights = context.converted(variant).weight_bytes
     cache = facts.speed.cache.bytes_at(limit, dtype=variant.form.dtype) if limit else None
     report = {
-        **to_json(facts.speed),
+        **to_json(facts.published),
         "machine": machine(),
         "state": taken.state,
         "context": {"tokens": limit, "bytes": weights + cache} if cache is not None else None,
@@ -128,6 +130,7 @@ def _series(context: Context, variant: Variant, seconds: int, before: State) -> 
         "generation_tokens": asked.generation_tokens,
         "trials": asked.trials,
         "seconds": seconds,
+        **({"picture": True} if sees(context) else {}),
     }
     speed = from_json(Speed, run_job(job_of(context, variant, "benchmark", order), context.console.progress))
     after = state()

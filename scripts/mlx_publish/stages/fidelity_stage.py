@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
+from mlx_publish.checks.pictured import PICTURED, PicturedFacts
 from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
 from mlx_publish.children.jobs import run_jobs
 from mlx_publish.context import Context, Outcome
@@ -20,8 +21,9 @@ from mlx_publish.evidence.results import Fidelity, NotCompared
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import at_once, job_of, measured_inputs, rounded, source_fits
 from mlx_publish.source.gains import earned_by, learns, not_here, paired, positions_path, rounding_inputs, widest_facts
-from mlx_publish.source.layout import readable_source
+from mlx_publish.source.layout import prepared_source
 from mlx_publish.source.logits import SourceLogits, texts
+from mlx_publish.source.pictured import pictures_digest, sees
 from mlx_publish.source.resolve import adapter_inputs
 from mlx_publish.source.streamed import is_streamed, judge_streamed
 from mlx_publish.source.transformers_check import reference_facts, reference_inputs
@@ -37,6 +39,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "source": context.report(variant, "inspect").inputs["source"],
         "against": None if source_fits(context) else _digest(context, _widest(context)),
         "text": digest_of(texts()),
+        **({"pictures": pictures_digest()} if sees(context) else {}),
         "reference": reference_inputs(context) if _asked(context) else None,
         **rounding_inputs(context, variant, fits=source_fits(context)),
         **adapter_inputs(context, variant),
@@ -53,8 +56,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         if (source := logits.known()) is None:
             # To load MLX takes seconds, which are over when the source has been read.
             context.children.start("compare", at_once(context, variants))
-            with readable_source(context) as folder:
-                source = logits.read(folder, context.children)
+            with prepared_source(context) as prepared:
+                source = logits.read(prepared.links, prepared.source, context.children)
         compared = _compared(context, variants, logits, source, Against("source"))
     else:
         compared = _against_widest(context, variants)
@@ -73,7 +76,8 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     """Compare with the variant that has the most bits per weight: the source does not fit, or was streamed."""
     widest = _widest(context)
     logits = SourceLogits(context, _digest(context, widest))
-    source = logits.known() or logits.read(context.work.model(widest.label), context.children)
+    folder = context.work.model(widest.label)
+    source = logits.known() or logits.read(folder, folder, context.children)
     bits = context.converted(widest).bits_per_weight
     against = Against("variant", widest.label, bits)
     others = [variant for variant in variants if variant != widest]
@@ -86,6 +90,9 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
             None, against, context.recipe.spec.fidelity, widest, not_measured=reason, streamed=is_streamed(context)
         )
         checks = run_checks(FIDELITY, facts, context.recipe.accepted)
+        if sees(context):
+            unseen = PicturedFacts(None, None, context.recipe.spec.fidelity, widest, reason)
+            checks += run_checks(PICTURED, unseen, context.recipe.accepted)
         checks += run_checks(EARNED, widest_facts(context), context.recipe.accepted) if learns(widest) else ()
         compared[widest.label] = (checks, NotCompared(reason, against))
     return compared
@@ -108,21 +115,26 @@ def _compared(
     divergences = [from_json(Divergence, rounded(result)) for result in results]
     earned = earned_by(context, logits, against, [*zip(variants, divergences, strict=True)])
 
-    compared, streamed = dict[str, _Judged](), is_streamed(context)
+    compared, streamed, looking = dict[str, _Judged](), is_streamed(context), sees(context)
     for variant, divergence in zip(variants, divergences, strict=True):
         facts = FidelityFacts(
             divergence, against, context.recipe.spec.fidelity, variant, limited=source.limited, streamed=streamed
         )
         checks, gain = run_checks(FIDELITY, facts, context.recipe.accepted), None
+        if looking:
+            pictured = PicturedFacts(divergence, source, context.recipe.spec.fidelity, variant)
+            checks += run_checks(PICTURED, pictured, context.recipe.accepted)
         if variant.label in earned:
             gain = earned[variant.label].gain
             checks += run_checks(EARNED, earned[variant.label], context.recipe.accepted)
+        unread = source.pictures.reason if source.pictures else None
         fidelity = Fidelity(
             **vars(divergence),
             source_computed_in=source.computed_in,
             limited=source.limited,
             against=against,
             gain=gain,
+            pictures_not_measured=divergence.pictures_fault or unread or None,
         )
         compared[variant.label] = (checks, fidelity)
     return compared

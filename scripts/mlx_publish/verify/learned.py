@@ -11,7 +11,7 @@ from mlx_publish.evidence.measured import Divergence
 from mlx_publish.evidence.records import from_json
 from mlx_publish.evidence.weight_differences import Closeness
 from mlx_publish.source.bounds import bounds, rounded, source_fits
-from mlx_publish.source.layout import readable_source
+from mlx_publish.source.layout import prepared_source
 from mlx_publish.source.logits import SourceLogits
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.verify.published import Published
@@ -31,8 +31,8 @@ def closeness(context: Context, published: Published) -> Closeness | str:
         return "the source does not fit into the memory of this machine"
     made, logits = context.work.model(variant.label), SourceLogits(context)
     if logits.known() is None:
-        with readable_source(context) as folder:
-            logits.read(folder)
+        with prepared_source(context) as prepared:
+            logits.read(prepared.links, prepared.source)
     weights = sorted(path for path in published.entries if is_weight(path))
     with TemporaryFolder("published-", context.work.folder) as folder:
         for path in made.rglob("*"):

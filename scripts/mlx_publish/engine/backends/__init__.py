@@ -49,9 +49,18 @@ class Backend(Protocol):
         """Return the entries that an entry of a cache consists of; None for a plain one."""
 
     def stream(
-        self, model: Any, tokenizer: Any, ids: list[int], max_tokens: int, cache: list[Any] | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        ids: list[int],
+        max_tokens: int,
+        cache: list[Any] | None = None,
+        **inputs: Any,
     ) -> Iterator[Any]:
-        """Generate greedily; yields what has `text`, `token`, `finish_reason`, `prompt_tps` and `generation_tps`."""
+        """Generate greedily; yields what has `text`, `token`, `finish_reason`, `prompt_tps` and `generation_tps`.
+
+        `inputs` are what a processor gives beside ids, where models see.
+        """
 
     def threads(self) -> bool:
         """Return whether threads may ask one model side by side: none does that keeps something of a prompt."""

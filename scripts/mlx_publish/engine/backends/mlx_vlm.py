@@ -98,6 +98,9 @@ def _giving_logits(model_class: type) -> type:
 
     class GivingLogits(model_class):
         def __call__(self, ids: mx.array, *, cache: list[Any] | None = None, **inputs: Any) -> mx.array:
+            # Behind a prompt the language model counts on; a prompt of its own would begin at 0 again.
+            if cache and not inputs and not all(entry.empty() for entry in cache):
+                return later(self, ids, cache)
             return logits(self, ids, cache, **inputs)
 
     GivingLogits.__name__ = model_class.__name__
@@ -106,25 +109,24 @@ def _giving_logits(model_class: type) -> type:
 
 
 def logits(model: Any, ids: mx.array, cache: list[Any] | None = None, **inputs: Any) -> mx.array:
-    """Return logits, (1, positions, vocabulary); `inputs` are what a processor gives beside ids.
-
-    What continues a prompt has its positions from the cache, as in `generate_step`: embedded by themselves, ids would
-    begin at position 0 again.
-    """
-    if cache and not cache[0].empty():
-        computed: mx.array = model.language_model(ids, cache=cache, **inputs).logits
-        return computed
-    embedded = embeddings(model, ids, **inputs)
-    begun: mx.array = model.language_model(ids, cache=cache, **embedded).logits
-    return begun
+    """Return logits, (1, positions, vocabulary); `inputs` are what a processor gives beside ids."""
+    made = embedded(model, ids, **inputs)
+    rest = {key: value for key, value in inputs.items() if key not in ("pixel_values", "mask")}
+    computed: mx.array = model.language_model(ids, cache=cache, **{**rest, **made}).logits
+    return computed
 
 
-def embeddings(model: Any, ids: mx.array, **inputs: Any) -> dict[str, Any]:
-    """Return what the language model is given beside ids, with the embeddings of text, pictures and sounds in it."""
-    given = dict(inputs)
-    pixels, mask = given.pop("pixel_values", None), given.pop("mask", None)
-    embedded = model.get_input_embeddings(ids, pixels, mask=mask, **given).to_dict()
-    return {**given, **{key: value for key, value in embedded.items() if value is not None}}
+def embedded(model: Any, ids: mx.array, **inputs: Any) -> dict[str, Any]:
+    """Return what the language model is given for a prompt, by the names of its arguments."""
+    pixels, mask = inputs.pop("pixel_values", None), inputs.pop("mask", None)
+    made = model.get_input_embeddings(ids, pixels, mask=mask, **inputs).to_dict()
+    return {key: value for key, value in made.items() if value is not None}
+
+
+def later(model: Any, ids: mx.array, cache: list[Any]) -> mx.array:
+    """Return logits of what follows a prompt, (1, positions, vocabulary), as `generate_step` computes them."""
+    computed: mx.array = model.language_model(ids, cache=cache).logits
+    return computed
 
 
 def load_tokenizer(folder: Path) -> Any:
