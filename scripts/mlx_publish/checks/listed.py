@@ -27,6 +27,8 @@ _HELD = frozenset({"source-way", "base-named", "source-read", "source-plausible"
 """Checks of quantized sources alone."""
 _HEADS = frozenset({"mtp-heads", "mtp-same", "mtp-proven"})
 """Checks of multi-token heads, of which evidence without a drafter has none, or the first alone."""
+_TOWERS = frozenset({"loads-as-written", "towers-kept", "claims-kept"})
+"""Checks of models that see or hear, and no others."""
 _OF_ADAPTERS = frozenset(check for check in BY_STAGE["inspect"] if check.startswith("adapter-"))
 """Checks that evidence has where an adapter was fused, and no other."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
@@ -97,6 +99,7 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
     spared = _TOLD | (frozenset() if learned else _LEARNED) | (frozenset() if evidence.source.held else _HELD)
     spared |= frozenset() if evidence.drafter else _HEADS
     spared |= frozenset() if evidence.adapter else _OF_ADAPTERS
+    spared |= frozenset() if evidence.model.towers else _TOWERS
     if lacking := [name for name in known if name not in ids and name not in spared]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

@@ -141,6 +141,21 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptTowers:
+    """What `convert` reports of the parts that see or hear, and of what joins them to the language model."""
+
+    parameters: int
+    weight_bytes: int
+    dtypes: Sequence[str]
+    """Types of what is not packed."""
+    senses: str
+    """What they take, as `images and audio`."""
+    bits: int | None
+    """Of their linear layers; None where they are unquantized."""
+    group_size: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Converted:
     """What `convert` reports of a folder: digests, sizes in bytes, widths."""
 
@@ -151,6 +166,9 @@ class Converted:
     weight_bytes: int
     parameters: int
     bits_per_weight: float
+    """Of the language model, where there are `towers`."""
+    towers: KeptTowers | None = field(default=None, metadata=LEFT_OUT)
+    """None for a text model."""
     kept_wider: str | None = field(default=None, metadata=LEFT_OUT)
     """What the class quantizes otherwise than asked for, in words."""
     dtypes: Sequence[str]
