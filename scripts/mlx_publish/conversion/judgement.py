@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +23,17 @@ from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of, s
 from mlx_publish.evidence.drafter import Drafter
 from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
 from mlx_publish.evidence.report import Finding
-from mlx_publish.evidence.results import Converted, KeptTowers, ReadFrom
+from mlx_publish.evidence.results import Converted, KeptTower, ReadFrom
 from mlx_publish.model.config import DTYPES
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.kept import sentence
-from mlx_publish.model.senses import in_words, is_language
+from mlx_publish.model.senses import is_language, kinds_in, senses_in
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, parameter_count
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.resolve import converter, place
+
+_ENCODER = re.compile(r"^(vision|visual|audio|speech|sam|image)_?(tower|model|encoder|transformer)?$|^(vpm|apm)$")
 
 
 @dataclass(frozen=True)
@@ -139,18 +142,28 @@ def read_from(made: Made) -> ReadFrom | None:
     )
 
 
-def _towers(built: Built) -> KeptTowers | None:
-    """Return what the report keeps of what sees or hears; None for a text model."""
+def _towers(built: Built) -> list[KeptTower] | None:
+    """Return what the report keeps of each part that sees or hears; None for a text model."""
     if built.towers is None:
         return None
-    tensors = built.tower_tensors
-    return KeptTowers(
+    parts: dict[str, list[TensorInfo]] = {}
+    for tensor in built.tower_tensors:
+        parts.setdefault(tensor.name.partition(".")[0], []).append(tensor)
+    claimed = kinds_in(senses_in(built.config))
+    return [_tower(name, tensors, built, claimed) for name, tensors in sorted(parts.items())]
+
+
+def _tower(name: str, tensors: Sequence[TensorInfo], built: Built, claimed: frozenset[str]) -> KeptTower:
+    senses = kinds_in([name]) or kinds_in(tensor.name for tensor in tensors) or claimed
+    return KeptTower(
+        name=name[:200],
+        sense="images" if "images" in senses else "audio",
+        role="encoder" if _ENCODER.search(name) else "projector",
+        tensors=len(tensors),
         parameters=parameter_count(tensors, built.config.get("quantization")),
-        weight_bytes=sum(tensor.nbytes for tensor in tensors),
+        bytes=sum(tensor.nbytes for tensor in tensors),
         dtypes=sorted({DTYPES[tensor.dtype] for tensor in tensors if tensor.dtype in DTYPES}),
-        senses=in_words(tensor.name for tensor in tensors),
-        bits=built.towers.bits,
-        group_size=built.towers.group_size,
+        bits=built.towers.bits if built.towers and any(t.name.endswith(".scales") for t in tensors) else None,
     )
 
 

@@ -162,21 +162,21 @@ class MadeOnSpec(Open):
     mlx: str
 
 
-class TowersSpec(Open):
-    """What sees or hears, and what joins it to the language model; `bits` is null where it is unquantized."""
+class TowerSpec(Open):
+    """A part that is no language model: an encoder, or what joins it to the language model."""
 
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    sense: Annotated[str, Field(max_length=40)]
+    role: Annotated[str, Field(max_length=40)]
+    tensors: Count
     parameters: Count
-    weight_bytes: Count
-    dtypes: list[str] = Field(max_length=16)
-    senses: str = Field(max_length=200)
-    bits: int | None
-    group_size: int | None
+    bytes: Count
+    dtypes: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)]
+    bits: Count | None = None
 
 
 class ModelSpec(Open):
     """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class keeps wider.
-
-    With `towers`, `bits_per_weight` is that of the language model alone.
 
     `streamed` is true where the source came straight from the Hub, one weight file at a time, and left out elsewhere.
     """
@@ -186,11 +186,11 @@ class ModelSpec(Open):
     weight_bytes: Count
     parameters: Count
     bits_per_weight: Positive
-    towers: TowersSpec | None = None
     kept_wider: str = ""
     made_on: MadeOnSpec | None = None
     read_from: ReadFromSpec | None = None
     streamed: bool | None = None
+    towers: list[TowerSpec] | None = Field(default=None, max_length=100)
 
 
 class Rung(Record):

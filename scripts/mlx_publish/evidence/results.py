@@ -141,18 +141,22 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptTowers:
-    """What `convert` reports of the parts that see or hear, and of what joins them to the language model."""
+class KeptTower:
+    """What `convert` reports of a part that sees or hears, or of what joins it to the language model."""
 
+    name: str
+    """How the class calls it."""
+    sense: str
+    """What it takes: `images` or `audio`."""
+    role: str
+    """`encoder` or `projector`."""
+    tensors: int
     parameters: int
-    weight_bytes: int
+    bytes: int
     dtypes: Sequence[str]
     """Types of what is not packed."""
-    senses: str
-    """What they take, as `images and audio`."""
     bits: int | None
-    """Of their linear layers; None where they are unquantized."""
-    group_size: int | None
+    """Of its quantized linear layers; None where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +171,7 @@ class Converted:
     parameters: int
     bits_per_weight: float
     """Of the language model, where there are `towers`."""
-    towers: KeptTowers | None = field(default=None, metadata=LEFT_OUT)
+    towers: Sequence[KeptTower] | None = field(default=None, metadata=LEFT_OUT)
     """None for a text model."""
     kept_wider: str | None = field(default=None, metadata=LEFT_OUT)
     """What the class quantizes otherwise than asked for, in words."""
