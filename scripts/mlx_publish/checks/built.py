@@ -62,12 +62,30 @@ def _tensors(facts: BuiltFacts) -> Says:
             unexplained=list(tensors.unexplained),
         )
     reasons, renamed = Counter(tensors.dropped.values()), tensors.renamed
+    gone = [name for name, reason in tensors.dropped.items() if reason == "not asked by a prompt"]
     if count := reasons.pop("not of the language model", 0):
         read = f"; read from {renamed}" if renamed else ""
         return warned(f"text only: {count} vision or audio tensors are left out{read}")
     text = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
     whole = f"all {tensors.source:,} tensors of the source are accounted for{text}"
+    if gone:
+        words = f"{whole}; left out without an effect on a prompt: {', '.join(gone[:3])}"
+        return passed(words, left_out=gone)
     return fixed(f"{whole}; read from {renamed}") if renamed else passed(whole)
+
+
+def _loads(facts: BuiltFacts) -> Says:
+    if other := list(facts.written.reloaded or ()):
+        return failed(
+            f"{facts.library} does not load what was written: {'; '.join(other[:3])}",
+            f"Set modality: text to publish the language model alone. {_newer(facts)}",
+            otherwise=other,
+        )
+    return passed(f"{facts.library}'s own loader gives the numbers that were written, each of them")
+
+
+def _is_loaded_again(facts: BuiltFacts) -> bool:
+    return facts.written.reloaded is not None
 
 
 def _alive(facts: BuiltFacts) -> Says:
@@ -142,6 +160,14 @@ _NORMS = {
 BUILT: tuple[Check[BuiltFacts], ...] = (
     Check("config-understood", "The MLX model uses every number of the config", "subtly wrong answers", _config),
     Check("tensors-accounted", "Every tensor is used", "a model with missing parts", _tensors),
+    Check(
+        "loads-as-written",
+        "mlx-vlm loads what was written",
+        "weights that the library changes again as it loads them",
+        _loads,
+        safety=True,
+        when=_is_loaded_again,
+    ),
     Check("norms-fit", "Norm weights follow the convention of the MLX class", "every layer scaled wrongly", _norms),
     Check("routing-exact", "Router biases keep their values", "tokens routed to other experts", _routing),
     Check("weights-alive", "No weight is all zeros", "a layer that does nothing", _alive),

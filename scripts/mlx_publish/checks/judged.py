@@ -21,10 +21,11 @@ from mlx_publish.checks.source import INSPECT
 from mlx_publish.checks.speed import BENCHMARK
 from mlx_publish.checks.template import TEMPLATE
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
+from mlx_publish.checks.towers import TOWERS
 
 JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": (*INSPECT, *HEADS),
-    "convert": (*BUILT, *HELD_BUILT, *CONVERT, *WRITTEN, *PLANNED, *TOKENIZER_OUTPUT),
+    "convert": (*BUILT, *HELD_BUILT, *CONVERT, *TOWERS, *WRITTEN, *PLANNED, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS, *PROVEN, *SEEN),
     "fidelity": (*FIDELITY, *PICTURED, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,

@@ -33,6 +33,8 @@ _PICTURED = frozenset(check for check in BY_STAGE["fidelity"] if check.startswit
 """Checks of models that were compared behind pictures."""
 _TIMED = frozenset({"picture-speed"})
 """Checks of models that were timed with one."""
+_TOWERS = frozenset({"loads-as-written", "towers-kept", "claims-kept"})
+"""Checks of models that see or hear, and no others."""
 _OF_ADAPTERS = frozenset(check for check in BY_STAGE["inspect"] if check.startswith("adapter-"))
 """Checks that evidence has where an adapter was fused, and no other."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
@@ -106,6 +108,7 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
     spared |= _SEEN - evidence.perceives
     spared |= frozenset() if evidence.fidelity and evidence.fidelity.pictures else _PICTURED
     spared |= frozenset() if evidence.benchmark and evidence.benchmark.picture else _TIMED
+    spared |= frozenset() if evidence.model.towers else _TOWERS
     if lacking := [name for name in known if name not in ids and name not in spared]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

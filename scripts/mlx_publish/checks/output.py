@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
-from mlx_publish.evidence.conversion import KeptLayers, MadeOn
+from mlx_publish.evidence.conversion import KeptLayers, MadeOn, Towers
 from mlx_publish.methods.plan import target_of
 from mlx_publish.model.config import DTYPES
 from mlx_publish.model.kept import rounded_wider, sentence
 from mlx_publish.model.select import is_legal, is_tokenizer
+from mlx_publish.model.senses import LANGUAGE
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count, unpacked
 from mlx_publish.recipes.recipe import Variant
@@ -50,6 +51,8 @@ class Built:
     """Layers that the class of the model does not quantize as all others."""
     made_on: MadeOn | None = None
     """What computed the weights."""
+    towers: Towers | None = None
+    """What became of the parts that see or hear; None for a text model."""
     names: tuple[str, ...] = ()
     """Of the variant and of its destination."""
 
@@ -58,10 +61,21 @@ class Built:
         """The tensors of all weight files."""
         return tuple(tensor for header in self.tensors.values() for tensor in header)
 
+    @property
+    def language_tensors(self) -> tuple[TensorInfo, ...]:
+        """Those of the language model, which a variant's bits and type are about."""
+        return tuple(tensor for tensor in self.all_tensors if self.towers is None or tensor.name.startswith(LANGUAGE))
+
+    @property
+    def tower_tensors(self) -> tuple[TensorInfo, ...]:
+        """Those of what sees or hears, and of what joins it to the language model."""
+        return tuple(t for t in self.all_tensors if self.towers is not None and not t.name.startswith(LANGUAGE))
+
 
 def _bits(built: Built) -> Says:
-    block, tensors = built.config.get("quantization"), built.all_tensors
+    block, tensors = built.config.get("quantization"), built.language_tensors
     measured = bits_per_weight(tensors, block)
+    of = " of the language model" if built.towers else ""
     details = {"bits_per_weight": round(measured, 4)}
     # The name is about the layers that it can mean; the report lists those that the model's class widens by itself.
     own = {*built.kept.wider, *built.kept.whole, *built.kept.fallback}
@@ -74,25 +88,25 @@ def _bits(built: Built) -> Says:
     nominal = built.variant.form.bits
     if target := target_of(built.variant):
         beyond = built.variant.name is None and (target.bits_per_weight or 0) > measured + _ROUNDED
-        return _named(built.names, measured, details, f"{_WIDEST_RUNG} {measured:.1f}." if beyond else _NAME_IT)
+        return _named(built.names, measured, of, details, f"{_WIDEST_RUNG} {measured:.1f}." if beyond else _NAME_IT)
     others = " in the other layers" if own else ""
     # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
     if nominal and among > nominal + 64 / (built.variant.form.group_size or 64) + 1:
         return failed(
-            f"{among:.3f} bits per weight{others}, far from the {nominal} in the name: quantization missed layers",
+            f"{among:.3f} bits per weight{of}{others}, far from the {nominal} in the name: quantization missed layers",
             "Use a group size that divides the layers' last dimension.",
             **details,
         )
     if not built.variant.form.mixed and abs(among - wanted) > _BAND * wanted:
         return failed(
-            f"{among:.3f} bits per weight{others}, but the shapes give {wanted:.3f}",
+            f"{among:.3f} bits per weight{of}{others}, but the shapes give {wanted:.3f}",
             "Check the quantization block of model/config.json.",
             **details,
         )
     clauses = [f"its MLX class {kept}"] if (kept := sentence(built.kept)) else []
     if rounded := rounded_wider(built.kept):
         clauses.append(f"{built.variant.quantizer.name} rounds {rounded}")
-    words = f"{measured:.3f} bits per weight"
+    words = f"{measured:.3f} bits per weight{of}"
     if not clauses:
         return passed(words, **details)
     words += f", and not {nominal} everywhere: {'; '.join(clauses)}"
@@ -101,18 +115,21 @@ def _bits(built: Built) -> Says:
     return passed(words, **details)
 
 
-def _named(names: tuple[str, ...], measured: float, details: Mapping[str, object], remedy: str) -> Says:
-    """Judge the bits that the names of a planned variant speak of, which only its plan knows."""
+def _named(names: tuple[str, ...], measured: float, of: str, details: Mapping[str, object], remedy: str) -> Says:
+    """Judge the bits that the names of a planned variant speak of, which only its plan knows.
+
+    `of` says what was measured, where that is not all.
+    """
     for name in names:
         for match in _WIDTH.finditer(name):
             told = float(match["bits"])
             if abs(measured - told) <= max(_ROUNDED, _ROUNDED_SHARE * told):
                 continue
-            words = f"{measured:.3f} bits per weight, but the name {name} says {match[0]}"
+            words = f"{measured:.3f} bits per weight{of}, but the name {name} says {match[0]}"
             if told <= measured < told + 2:  # what plain rounding of that width may have
                 return warned(words, remedy, **details)
             return failed(words, remedy, **details)
-    return passed(f"{measured:.3f} bits per weight", **details)
+    return passed(f"{measured:.3f} bits per weight{of}", **details)
 
 
 def _index(built: Built) -> Says:
@@ -170,7 +187,7 @@ def _misfits(built: Built) -> Iterator[str]:
 def _precision(built: Built) -> Says:
     """Compare the types of all that is not packed with the type that config.json declares."""
     declared = built.config.get("torch_dtype")
-    stored = sorted({DTYPES[t.dtype] for t in built.all_tensors if t.dtype in DTYPES})
+    stored = sorted({DTYPES[t.dtype] for t in built.language_tensors if t.dtype in DTYPES})
     if declared is None:
         return warned(f"config.json declares no dtype; stored: {', '.join(stored)}", "Set dtype in the recipe.")
     # An architecture may keep some tensors, as a router's bias, in float32 whatever is asked.

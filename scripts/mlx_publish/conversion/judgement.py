@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mlx_publish.checks.held_built import HELD_BUILT
 from mlx_publish.checks.output import CONVERT, Built
 from mlx_publish.checks.planned import PLANNED, PlannedFacts
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
+from mlx_publish.checks.towers import TOWERS
 from mlx_publish.context import Context
 from mlx_publish.conversion.drafting import Drafting
 from mlx_publish.conversion.planning import Followed
@@ -21,13 +23,17 @@ from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of, s
 from mlx_publish.evidence.drafter import Drafter
 from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
 from mlx_publish.evidence.report import Finding
-from mlx_publish.evidence.results import Converted, ReadFrom
+from mlx_publish.evidence.results import Converted, KeptTower, ReadFrom
+from mlx_publish.model.config import DTYPES
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.kept import sentence
+from mlx_publish.model.senses import is_language, kinds_in, senses_in
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, parameter_count
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.resolve import converter, place
+
+_ENCODER = re.compile(r"^(vision|visual|audio|speech|sam|image)_?(tower|model|encoder|transformer)?$|^(vpm|apm)$")
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,10 @@ class Made:
     @property
     def source_tensors(self) -> tuple[TensorInfo, ...]:
         """Tensors of the source without those that are not of the language model, beside which it may be small."""
-        dropped = self.conversion.tensors.dropped
-        return tuple(t for t in self.prepared.tensors if dropped.get(t.name, "fused") in ("fused", "tied"))
+        dropped, arrived = self.conversion.tensors.dropped, ("fused", "reordered", "tied")
+        kept = (t for t in self.prepared.tensors if dropped.get(t.name, "fused") in arrived)
+        senses = converter(self.context).senses
+        return tuple(t for t in kept if not senses or is_language(t.name))
 
 
 def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
@@ -81,10 +89,11 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         sha256=_digests(made, files, written.sha256),
         repaired=repaired,
         kept=written.kept,
+        towers=written.towers,
         made_on=written.learned.made_on if written.learned else made.conversion.made_on,
         names=(variant.label, context.recipe.destinations[variant.label].name),
     )
-    checks += run_checks(CONVERT, built, context.recipe.accepted)
+    checks += run_checks((*CONVERT, *TOWERS), built, context.recipe.accepted)
     checks += made.drafting.checks(context.recipe) if made.drafting else ()
     return checks + run_checks(PLANNED, _planned(made, built), context.recipe.accepted), built
 
@@ -98,9 +107,9 @@ def _planned(made: Made, built: Built) -> PlannedFacts | None:
     """Return what is judged of a plan; None for a variant without one."""
     if made.plan is None:
         return None
-    tensors, block = built.all_tensors, built.config.get("quantization")
+    tensors, block = built.language_tensors, built.config.get("quantization")
     identity = made.context.inspected(made.variant).source.identity
-    weight_bytes = sum(tensor.nbytes for tensor in tensors)
+    weight_bytes = sum(tensor.nbytes for tensor in built.all_tensors)
     return made.plan.facts(identity, bits_per_weight(tensors, block), weight_bytes)
 
 
@@ -133,6 +142,31 @@ def read_from(made: Made) -> ReadFrom | None:
     )
 
 
+def _towers(built: Built) -> list[KeptTower] | None:
+    """Return what the report keeps of each part that sees or hears; None for a text model."""
+    if built.towers is None:
+        return None
+    parts: dict[str, list[TensorInfo]] = {}
+    for tensor in built.tower_tensors:
+        parts.setdefault(tensor.name.partition(".")[0], []).append(tensor)
+    claimed = kinds_in(senses_in(built.config))
+    return [_tower(name, tensors, built, claimed) for name, tensors in sorted(parts.items())]
+
+
+def _tower(name: str, tensors: Sequence[TensorInfo], built: Built, claimed: frozenset[str]) -> KeptTower:
+    senses = kinds_in([name]) or kinds_in(tensor.name for tensor in tensors) or claimed
+    return KeptTower(
+        name=name[:200],
+        sense="images" if "images" in senses else "audio",
+        role="encoder" if _ENCODER.search(name) else "projector",
+        tensors=len(tensors),
+        parameters=parameter_count(tensors, built.config.get("quantization")),
+        bytes=sum(tensor.nbytes for tensor in tensors),
+        dtypes=sorted({DTYPES[tensor.dtype] for tensor in tensors if tensor.dtype in DTYPES}),
+        bits=built.towers.bits if built.towers and any(t.name.endswith(".scales") for t in tensors) else None,
+    )
+
+
 def result_of(
     built: Built,
     folder: Path,
@@ -152,7 +186,8 @@ def result_of(
         bytes=sum(file.size for file in digests),
         weight_bytes=sum(tensor.nbytes for tensor in tensors),
         parameters=parameter_count(tensors, quantization),
-        bits_per_weight=round(bits_per_weight(tensors, quantization), 4),
+        bits_per_weight=round(bits_per_weight(built.language_tensors, quantization), 4),
+        towers=_towers(built),
         kept_wider=sentence(built.kept) or None,
         dtypes=sorted({tensor.dtype for tensor in tensors}),
         made_on=built.made_on,

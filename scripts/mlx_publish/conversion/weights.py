@@ -48,6 +48,7 @@ def convert_weights(
     fits = memory_fits(context) and streaming is None and not any(is_learned(variant) for variant in variants)
     read = fits and "fidelity" in context.planned and logits.known() is None
     asked = fits and "smoke" in context.planned and answers.known() is None
+    towers = context.recipe.spec.towers
     orders = [
         with_text(
             context,
@@ -64,6 +65,7 @@ def convert_weights(
                 method=variant.quantizer.name,
                 options=variant.form.options,
                 plan=(plans or {}).get(variant.label, ""),
+                towers=(towers.bits, towers.group) if towers and towers.bits else None,
             ),
         )
         for variant in variants

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from mlx_publish.engine.backends import keeps_senses
 from mlx_publish.engine.in_place import apart
+from mlx_publish.engine.reordering import reordered
 from mlx_publish.engine.source_model import SourceModel
 from mlx_publish.engine.tensor_files import evaluate
 from mlx_publish.evidence.conversion import Accounted
@@ -19,6 +21,9 @@ Traces = dict[str, str | tuple[tuple[int, ...], str]]
 _EACH = 512  # tensors that are tried one by one, each in a build of names that takes milliseconds
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "tok_embeddings.weight")
 _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
+_POSITIONS = (".position_ids", ".inv_freq")
+# SigLIP's and CLIP's pooled answer for a whole image, of which no token of a prompt is made.
+_POOLING = re.compile(r"(^|\.)vision_(model|tower)\.(vision_model\.)?head\.")
 _BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", ".masked_bias", ".attn.bias")
 
 
@@ -33,6 +38,9 @@ def account(source: SourceModel, config: ModelConfig, tied: Tied | None = None) 
     """
     lost, made = source.record.dropped()
     reasons = {name: _reason(name, source, config, tied or _is_tied) for name in lost}
+    if keeps_senses():
+        reasons.update(dict.fromkeys(reordered(source, [name for name in lost if reasons[name] is None]), "reordered"))
+        made -= sum(lost[name] for name, reason in reasons.items() if reason == "reordered")
     unexplained = {name: size for name, size in lost.items() if reasons[name] is None}
     if unexplained:
         gone = set() if sum(unexplained.values()) == made else _without_effect(source, unexplained, made)
@@ -107,13 +115,20 @@ def _reason(name: str, source: SourceModel, config: ModelConfig, tied: Tied) -> 
     if name in source.idle:
         return "a bias of zeros"
     if not is_language(name):
-        return "not of the language model"
+        return _of_a_tower(name) if keeps_senses() else "not of the language model"
     layers = (config.text or config.raw).get("num_hidden_layers")
     parts = name.split(".")
     number = next((int(part) for part in parts if part.isdigit()), None)
     if "mtp" in name or (isinstance(layers, int) and number is not None and number >= layers):
         return "predicts more than one token"
     return "tied" if name.endswith(_HEADS) and tied(name, source) else None
+
+
+def _of_a_tower(name: str) -> str | None:
+    """Return why a tensor of a tower may go: it is computed anew, or no image or sound in a prompt asks for it."""
+    if name.endswith(_POSITIONS):
+        return "computed anew"
+    return "not asked by a prompt" if _POOLING.search(name) else None
 
 
 def _is_tied(name: str, source: SourceModel) -> bool:

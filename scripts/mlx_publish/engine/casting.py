@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from mlx_publish.engine.towers import kept_types
 from mlx_publish.evidence.conversion import Routing
 
 TYPES = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32}
@@ -28,7 +29,8 @@ def cast_as_stored(
     `cast`.
     """
     name = dtype or config.get("torch_dtype") or main_type(model)
-    return name, cast(model, TYPES[name], rounded) if name in TYPES else Routing()
+    kept = kept_types(model, dtype)
+    return name, cast(model, TYPES[name], rounded, kept) if name in TYPES else Routing()
 
 
 def main_type(model: nn.Module) -> str | None:
@@ -41,13 +43,24 @@ def main_type(model: nn.Module) -> str | None:
     return max(sizes, key=lambda name: sizes[name], default=None)
 
 
-def cast(model: nn.Module, dtype: mx.Dtype, rounded: dict[str, mx.Dtype] | None = None) -> Routing:
+def cast(
+    model: nn.Module,
+    dtype: mx.Dtype,
+    rounded: dict[str, mx.Dtype] | None = None,
+    kept: Collection[str] = (),
+) -> Routing:
     """Cast a model, lazily, but for what its class keeps and for router biases that it computes with in float32.
+
+    The parameters `kept` stay as they are, too.
 
     Numbers are read of router biases that are rounded, and of nothing else. Where `rounded` is given they are not read
     either: it gets the paths of those biases and their new type, and `merged` counts them later.
     """
-    may = getattr(model, "cast_predicate", lambda _: True)
+    wanted = getattr(model, "cast_predicate", lambda _: True)
+
+    def may(path: str) -> bool:
+        return path not in kept and bool(wanted(path))
+
     biases = {
         path: array
         for path, array in tree_flatten(model.parameters())

@@ -26,24 +26,26 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 
 from mlx_publish.engine.accounting import account
-from mlx_publish.engine.backends import backend
+from mlx_publish.engine.backends import backend, keeps_senses
 from mlx_publish.engine.casting import cast_as_stored
 from mlx_publish.engine.derived import packed_of
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.learning import learned, learns
 from mlx_publish.engine.made_on import made_on
-from mlx_publish.engine.making import Piece, Way, by_importance, cores, judged, make, references, ways
+from mlx_publish.engine.making import Piece, Way, by_importance, cores, is_bound, judged, make, references, ways
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.reading_proof import prove
+from mlx_publish.engine.reloading import otherwise
 from mlx_publish.engine.repacking import by_repacking, told
 from mlx_publish.engine.rows import INTEGERS, Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.streaming_arrivals import Stream
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
+from mlx_publish.engine.towers import told as told_of_towers
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import (
     Conversion,
@@ -51,6 +53,7 @@ from mlx_publish.evidence.conversion import (
     Repacked,
     Routing,
     TokenizerComparison,
+    Towers,
     VariantOrder,
     Written,
 )
@@ -82,6 +85,7 @@ class Output:
     kept: KeptLayers
     repacked: Repacked | None = None
     """What of the source's quantized weights is not repacked."""
+    towers: Towers | None = None
     made_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By module of `whole`: the source's parameters that its arrays are computed of."""
     overflows: str = ""
@@ -91,7 +95,7 @@ class Output:
 
     def take(self, piece: Piece, *, matrix: bool) -> None:
         """Write rows of a tensor."""
-        if not self.overflows and not piece.finite:
+        if not self.overflows and not piece.finite and not is_bound(piece.name, piece):
             self.overflows = piece.name
         if matrix and piece.name.endswith(".weight"):
             self.zero[piece.name] = self.zero.get(piece.name, True) and piece.largest == 0
@@ -102,7 +106,10 @@ class Output:
         """Return what became of its weights; `dead` are zero all over in the source, too."""
         vanished = [path for path, zero in self.zero.items() if zero and path not in dead]
         repacked = told(self.repacked, self.ways.values())
-        return Written(vanished, self.overflows, self.routing, self.kept, self.writer.sha256, repacked=repacked)
+        digests = self.writer.sha256
+        return Written(
+            vanished, self.overflows, self.routing, self.kept, digests, repacked=repacked, towers=self.towers
+        )
 
 
 def convert(
@@ -144,8 +151,12 @@ def convert(
                 if learns(order)
             }
             conversion = replace(conversion, variants={**conversion.variants, **taught})
-            _tokenizer(Path(source), [Path(order.folder) for order in orders])
+            folders = [Path(order.folder) for order in orders]
+            _tokenizer(Path(source), folders)
             conversion = replace(conversion, tokenizer=comparing.result())
+            if keeps_senses():
+                progress("loading what was written, as its users do")
+                conversion = replace(conversion, variants=_loaded_again(conversion.variants, orders))
     finally:
         sys.setswitchinterval(interval)
         mx.set_default_device(device)  # what is measured is measured where users compute
@@ -154,6 +165,15 @@ def convert(
     folder = tokenizer["plain"] if conversion.tokenizer.plain else tokenizer["folder"]
     read, answers = ask_source(model, source, folder, reference, questions, progress)
     return replace(conversion, reference=read, answers=answers)
+
+
+def _loaded_again(written: Mapping[str, Written], orders: Sequence[VariantOrder]) -> dict[str, Written]:
+    """Return what is known of variants, with what the library's loader makes otherwise of those that are whole."""
+    whole = {order.label: Path(order.folder) for order in orders if (Path(order.folder) / "config.json").exists()}
+    return {
+        label: replace(own, reloaded=otherwise(whole[label])) if label in whole else own
+        for label, own in written.items()
+    }
 
 
 def _streamed(
@@ -268,6 +288,7 @@ def _output(
         made.routing,
         replace(made.kept, nearest=nearest),
         repacked,
+        made.towers,
         made_of,
     )
 
@@ -283,6 +304,7 @@ class Planned:
     routing: Routing
     kept: KeptLayers
     importance: dict[str, str]
+    towers: Towers | None
 
 
 def planned(
@@ -301,11 +323,12 @@ def planned(
     if variant.quantize:
         quantized = quantize(model, config, variant, itertools.repeat(mx.default_stream(mx.cpu)))
         model, config, kept, importance = *quantized[:3], dict(quantized.importance)
+    towers = told_of_towers(model, variant, source.model)
     if dtype:
         # The type as it is stored now; the source's other spelling of it goes.
         config["torch_dtype"] = dtype
         config.pop("dtype", None)
-    return Planned(model, config, typed, routing, kept, importance)
+    return Planned(model, config, typed, routing, kept, importance, towers)
 
 
 @dataclass
@@ -424,7 +447,7 @@ def _work(path: str, rows: Rows, first: int, last: int, into: Bits | None, all_w
     """Read rows, judge them, and make them for each variant. `Refused` if one of their numbers is none."""
     bits = rows.read(first, last, into)
     source = judged(path, bits, rows.dtype)
-    if not source.finite:
+    if not source.finite and not is_bound(path, source):
         raise Refused(
             f"the source's {path} contains NaN or infinity", check="numbers-finite", remedy="Choose another source."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from mlx_publish.engine.weighted import quantize_rows, weights_of
 _INFINITE = {mx.bfloat16: 0x7F80, mx.float16: 0x7C00, mx.float32: 0x7F800000}
 """Bits without their sign: from here on everything is infinity or NaN."""
 _PARTS = ("weight", "scales", "biases")
+_BOUND = re.compile(r"\.(?:in|out)put_(?:min|max)$")
 _LOCAL = threading.local()
 _FEW = 3
 """Cores up to which numpy converts affine modes."""
@@ -197,6 +199,14 @@ def judged(name: str, bits: Bits, dtype: mx.Dtype) -> Piece:
         return Piece(name, bits, 1, finite=True)
     largest = _largest(bits.view(INTEGERS[dtype.size]))
     return Piece(name, bits, largest, finite=largest < _INFINITE[dtype])
+
+
+def is_bound(name: str, piece: Piece) -> bool:
+    """Return whether infinity is what a number means: a bound of what goes into a layer, or comes out of it.
+
+    Gemma 4's encoders have four for each linear layer, and infinity where nothing is to be clipped.
+    """
+    return _BOUND.search(name) is not None and piece.bits.size == 1 and piece.largest in _INFINITE.values()
 
 
 def _array(bits: Bits, dtype: mx.Dtype) -> mx.array:

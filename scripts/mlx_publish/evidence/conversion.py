@@ -30,6 +30,8 @@ class VariantOrder:
     """Path of the plan file, where bits are chosen by module."""
     calibration: Mapping[str, Any] | None = None
     """The fields of a `CalibrationOrder`, for a method that reads text."""
+    towers: tuple[int, int] | None = None
+    """Bits and group size of what sees or hears; None leaves it unquantized."""
     state: str = ""
     """Path of the file in which a method that takes long keeps how far it is; empty if it is not to keep anything."""
 
@@ -111,6 +113,21 @@ class KeptLayers:
     """Those of a plan whose scales the class chooses itself, so that they are not chosen by importance."""
     fallback: Mapping[str, int] = field(default_factory=dict)
     """Path -> bits, more than were asked for, of what a method cannot do and rounds."""
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What became of the parts that see or hear, and of what joins them to the language model."""
+
+    quantized: int = 0
+    """Linear layers with fewer bits."""
+    bits: int | None = None
+    """Theirs; None where none is quantized."""
+    group_size: int | None = None
+    refused: str = ""
+    """The type that was asked for and that they are not cast to, because its numbers end too early."""
+    whole: Sequence[str] = ()
+    """Linear layers that groups do not divide, where bits were asked for."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +218,10 @@ class Written:
     """None where no method learned anything."""
     repacked: Repacked | None = None
     """None where nothing of the source is quantized, or this variant is not."""
+    towers: Towers | None = None
+    """None for a text model."""
+    reloaded: Sequence[str] | None = None
+    """What the library's own loader makes otherwise of the folder than was written; None where it was not asked."""
 
 
 @dataclass(frozen=True)

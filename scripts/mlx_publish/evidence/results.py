@@ -142,6 +142,25 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptTower:
+    """What `convert` reports of a part that sees or hears, or of what joins it to the language model."""
+
+    name: str
+    """How the class calls it."""
+    sense: str
+    """What it takes: `images` or `audio`."""
+    role: str
+    """`encoder` or `projector`."""
+    tensors: int
+    parameters: int
+    bytes: int
+    dtypes: Sequence[str]
+    """Types of what is not packed."""
+    bits: int | None
+    """Of its quantized linear layers; None where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Converted:
     """What `convert` reports of a folder: digests, sizes in bytes, widths."""
 
@@ -152,6 +171,9 @@ class Converted:
     weight_bytes: int
     parameters: int
     bits_per_weight: float
+    """Of the language model, where there are `towers`."""
+    towers: Sequence[KeptTower] | None = field(default=None, metadata=LEFT_OUT)
+    """None for a text model."""
     kept_wider: str | None = field(default=None, metadata=LEFT_OUT)
     """What the class quantizes otherwise than asked for, in words."""
     dtypes: Sequence[str]

@@ -1,6 +1,7 @@
 """What a model takes and gives beside text, by its config and by the names of its tensors.
 
-The classes of mlx-lm keep the language model and leave out the towers in their `sanitize`, without a word.
+The classes of mlx-lm keep the language model and leave out the towers in their `sanitize`, without a word; those of
+mlx-vlm keep both.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ _KIND = (
 _BOTH = re.compile(r"For(?:ConditionalGeneration|ImageTextToText|Vision2Seq|AnyToAny|SpeechSeq2Seq|AudioTextToText)$")
 
 
+LANGUAGE = "language_model."
+"""With this begins the path of each parameter of the language model in a class of mlx-vlm."""
+
+
 def is_language(tensor: str) -> bool:
     """Return whether a tensor belongs to the language model, by its name."""
     return _TOWER.search(tensor) is None
@@ -44,6 +49,13 @@ def senses_in(config: Mapping[str, object]) -> tuple[str, ...]:
         and value
         and (isinstance(value, Mapping) or (isinstance(value, str) and key.endswith("tower")))
     )
+
+
+def kinds_in(names: Iterable[str]) -> frozenset[str]:
+    """Return what keys or tensors stand for: `images`, `audio`; video is seen by what sees images."""
+    text = " ".join(names)
+    kinds = (word for word, pattern in _KIND if re.search(pattern, text))
+    return frozenset("images" if word == "video" else word for word in kinds)
 
 
 def in_words(names: Iterable[str]) -> str:

@@ -123,9 +123,10 @@ class Recipe:
         return next((entry.reason for entry in self.spec.accept if entry.check == check), None)
 
     @property
-    def asked_heads(self) -> dict[str, Any]:
-        """Return what is asked of multi-token heads, for the inputs of reports; empty where nothing is."""
-        return {"mtp": self.spec.mtp.model_dump(mode="json")} if self.spec.mtp else {}
+    def asked_parts(self) -> dict[str, Any]:
+        """Return what is asked of multi-token heads and of towers, for the inputs of reports."""
+        parts = {"mtp": self.spec.mtp, "towers": self.spec.towers}
+        return {key: part.model_dump(mode="json") for key, part in parts.items() if part}
 
     def digest_of(self, *keys: str) -> dict[str, Any]:
         """Return the keys of the recipe that a stage depends on, as plain data for its report."""

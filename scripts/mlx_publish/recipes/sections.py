@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.flags import Asked, Flag
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Fold = Literal["first-user", "own-turn"]
 Engine = Literal["minijinja", "huggingface-jinja"]
@@ -160,7 +163,26 @@ class SpeedTest(Strict):
 _KEEP = "keep"
 
 
-class MultiTokenHeads(Strict):
+class _Kept(Strict):
+    """A part of the source that is kept beside what a variant's bits are about."""
+
+    keeps: ClassVar[str]
+    """Who keeps the source's numbers, in words."""
+
+    @property
+    def group(self) -> int:
+        """The group size with its default filled in."""
+        return getattr(self, "group_size", None) or 64
+
+    @model_validator(mode="after")
+    def _group_is_of_bits(self) -> Self:
+        if getattr(self, "group_size", None) and not getattr(self, "bits", None):
+            reason = f"needs bits; without bits {self.keeps} the source's numbers"
+            raise PydanticCustomError("kept", "group_size {reason}", {"reason": reason})
+        return self
+
+
+class MultiTokenHeads(_Kept):
     """How the source's multi-token heads are kept, as a drafter beside the model."""
 
     bits: Literal[2, 3, 4, 5, 6, 8] | None = None
@@ -168,41 +190,49 @@ class MultiTokenHeads(Strict):
     group_size: Literal[32, 64, 128] | None = None
     """Weights that share a scale. Default: 64."""
 
-    @property
-    def group(self) -> int:
-        """The group size with its default filled in."""
-        return self.group_size or 64
-
-    @model_validator(mode="after")
-    def _group_is_of_bits(self) -> MultiTokenHeads:
-        if self.group_size and not self.bits:
-            reason = "needs bits; without bits the drafter keeps the source's numbers"
-            raise PydanticCustomError("mtp", "group_size {reason}", {"reason": reason})
-        return self
+    keeps: ClassVar[str] = "the drafter keeps"
 
 
-def heads_kept(value: object) -> object:
-    """Read `keep`, or `8bit`, where a mapping may stand."""
-    if value is None or isinstance(value, (dict, MultiTokenHeads)):
-        return value
-    if value == _KEEP:
-        return {}
-    if isinstance(value, str) and (found := re.fullmatch(r"([234568])bit", value)):
-        return {"bits": int(found[1])}
-    reason = f"must be {_KEEP}, a width such as 8bit, or a mapping with bits and group_size"
-    raise PydanticCustomError("mtp", "{reason}", {"reason": reason, "write": _meant(value)})
+class KeptTowers(_Kept):
+    """How what sees or hears is kept: the towers, and what joins them to the language model."""
+
+    bits: Literal[2, 3, 4, 5, 6, 8] | None = None
+    """Bits of their linear layers. Default: the source's own numbers, unquantized."""
+    group_size: Literal[32, 64, 128] | None = None
+    """Weights that share a scale. Default: 64."""
+
+    keeps: ClassVar[str] = "they keep"
 
 
-def _meant(value: object) -> str:
+def _kept(whole: Any, instead: str) -> BeforeValidator:
+    """Return what reads `keep`, or `8bit`, where a mapping may stand; `instead` is what to do to keep nothing."""
+
+    def read(value: object) -> object:
+        if value is None or isinstance(value, (dict, _Kept)):
+            return value
+        if value == _KEEP:
+            return {}
+        if isinstance(value, str) and (found := re.fullmatch(r"([234568])bit", value)):
+            return {"bits": int(found[1])}
+        reason = f"must be {_KEEP}, a width such as 8bit, or a mapping with bits and group_size"
+        raise PydanticCustomError("kept", "{reason}", {"reason": reason, "write": _meant(value, instead)})
+
+    return BeforeValidator(read, json_schema_input_type=whole | str)
+
+
+def _meant(value: object, instead: str) -> str:
     """Return what to do instead; empty where nothing is near."""
     word = str(value).lower()
     if word in ("yes", "true", "on", "all", "1"):
         return f"Write {_KEEP}."
     if word in ("no", "false", "off", "none", "drop", "0"):
-        return "Remove the key: without it, multi-token heads are left out."
+        return instead
     if found := re.fullmatch(r"(?:int|q|mtp-?)?([234568])(?:[-_ ]?bits?)?", word):
         return f"Write {found[1]}bit."
     return ""
 
 
-KeptHeads = Annotated[MultiTokenHeads, BeforeValidator(heads_kept, json_schema_input_type=MultiTokenHeads | str)]
+KeptHeads = Annotated[
+    MultiTokenHeads, _kept(MultiTokenHeads, "Remove the key: without it, multi-token heads are left out.")
+]
+TowersKept = Annotated[KeptTowers, _kept(KeptTowers, "To publish the language model alone, set modality: text.")]

@@ -23,6 +23,7 @@ from mlx_publish.recipes.sections import (
     SmokeTest,
     SpeedTest,
     Strict,
+    TowersKept,
 )
 from mlx_publish.recipes.variant import Variant, VariantEntry, all_variants
 
@@ -132,7 +133,7 @@ class RecipeSpec(Strict):
         ),
     ] = None
     """`text` publishes only the text part of a source that also takes images or audio; the destination name must say
-    so. Without this key such a source is refused."""
+    so. Without this key the [whole model](vision.md) is converted, by mlx-vlm."""
     mtp: Annotated[
         KeptHeads | None,
         Flag(
@@ -144,6 +145,16 @@ class RecipeSpec(Strict):
     """`keep` publishes the source's [multi-token heads](drafter.md) as a drafter for mlx-vlm, in the folder `mtp/` of
     the model, with the source's own numbers; a width such as `8bit`, or a mapping, quantizes it. Without this key they
     are left out."""
+    towers: Annotated[
+        TowersKept | None,
+        Flag(
+            "keep|BITS",
+            "what sees or hears: keep (unquantized, the default), or a width such as 8bit",
+            input="What sees or hears: keep leaves it unquantized (the default), 8bit quantizes its linear layers",
+        ),
+    ] = None
+    """How what sees or hears is kept, where the [whole model](vision.md) is converted: `keep`, the default, leaves its
+    numbers as they are; a width such as `8bit`, or a mapping, quantizes its linear layers."""
     stream: Annotated[
         bool | None,
         Flag(

@@ -43,7 +43,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "variant": variant.model_dump(mode="json"),
         "tools": converter(context).versions(),
         **plan_inputs(context, variant),
-        **context.recipe.asked_heads,
+        **context.recipe.asked_parts,
         **adapter_inputs(context, variant),
     }
 

@@ -53,7 +53,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "twin": twin_tools(context),
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
         **({"calibration": to_json(text)} if text else {}),
-        **context.recipe.asked_heads,
+        **context.recipe.asked_parts,
         **({"adapter": adapter} if (adapter := source_of(context).adapter) else {}),
     }
 

@@ -99,6 +99,11 @@ def library() -> str:
     return _CHOSEN[0].replace("_", "-")
 
 
+def keeps_senses() -> bool:
+    """Return whether the chosen library keeps what sees and hears."""
+    return bool(getattr(backend(), "SENSES", False))
+
+
 def backend() -> Backend:
     """Return the chosen library's functions."""
     return cast("Backend", import_module(f"mlx_publish.engine.backends.{_CHOSEN[0]}"))

@@ -23,11 +23,15 @@ from mlx_vlm.models import cache as caches
 from mlx_vlm.quant_utils import dequantize_model, get_total_parameters, quantize_model
 
 from mlx_publish.engine.backends import Classes, Predicate
+from mlx_publish.engine.towers import settings
 from mlx_publish.evidence.conversion import VariantOrder
+from mlx_publish.model.senses import LANGUAGE
 
 _SECTIONS = ("text", "vision", "perceiver", "projector", "audio")
 _PARTS = ("VisionModel", "vision_config"), ("LanguageModel", "text_config"), ("AudioModel", "audio_config")
 _CODE = "model_file"
+SENSES = True
+"""It keeps what sees and hears."""
 
 
 def load(folder: Path) -> tuple[Any, Any]:
@@ -53,6 +57,23 @@ def load_lazily(folder: Path, classes: Callable[[dict[str, Any]], Classes]) -> t
     model.load_weights(list(model.sanitize(weights).items()), strict=True)
     model.eval()
     return model, config
+
+
+def load_again(folder: Path) -> tuple[dict[str, mx.array], Any]:
+    """Return the tensors of a folder's files by their names, and the model that users load of it, lazily."""
+    read: dict[str, mx.array] = {}
+
+    def reading(path: str) -> dict[str, mx.array]:
+        tensors: dict[str, mx.array] = _load(path)
+        read.update(tensors)
+        return dict(tensors)
+
+    _load = utils._load_safetensors  # noqa: SLF001
+    utils._load_safetensors = reading  # noqa: SLF001
+    try:
+        return read, utils.load_model(folder, lazy=True)
+    finally:
+        utils._load_safetensors = _load  # noqa: SLF001
 
 
 def classes(config: dict[str, Any]) -> Classes:
@@ -211,12 +232,14 @@ def rope(dims: int, base: float, scaling: dict[str, Any] | None, positions: int 
 
 
 def predicate(model: nn.Module, order: VariantOrder) -> Predicate | None:
-    """Return that of a mixed recipe, else the class's own, with nothing of what sees and hears."""
+    """Return that of a mixed recipe, else the class's own; what sees and hears has bits of its own, or none."""
     own = mixed_quant_predicate_builder(order.mixed, model) if order.mixed else getattr(model, "quant_predicate", None)
 
     def language(path: str, module: nn.Module) -> bool | dict[str, Any]:
-        if not path.startswith("language_model.") or utils.skip_multimodal_module(path):
-            return False
+        if not path.startswith(LANGUAGE):
+            own_settings = settings(path, module, order)
+            # The key makes mlx-vlm look at groups that are not those of the order.
+            return {**own_settings, "fallback_group_size": own_settings["group_size"]} if own_settings else False
         return own(path, module) if own is not None else hasattr(module, "to_quantized")
 
     return language

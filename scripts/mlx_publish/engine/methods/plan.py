@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from mlx_publish.engine import module_kinds
+from mlx_publish.engine import module_kinds, towers
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.methods import Quantized, refusing
 from mlx_publish.errors import BadInput
@@ -39,21 +39,26 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
     """
     planned = read(Path(order.plan))
     # mlx-lm asks the predicate only for modules that groups of the order's size divide.
-    asked = replace(order, bits=4, group_size=module_kinds.LEAST_GROUP, mode="affine", mixed=None)
+    asked = replace(order, bits=4, group_size=module_kinds.LEAST_GROUP, mode="affine", mixed=None, towers=None)
     # A plan is measured without what the class never quantizes.
     left = {path for path, way in module_kinds.wanted_by_class(model, asked).items() if way is False}
     _compare(planned, quantizable(model), left, order.plan)
 
-    def predicate(path: str, _: nn.Module) -> bool | dict[str, Any]:
+    beside: dict[str, dict[str, Any]] = {}
+
+    def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:
         # Called for each module just before it is quantized, which is the place to change the stream.
         mx.set_default_stream(next(streams))
+        if (own := towers.settings(path, module, order)) is not None:
+            beside[path] = own
+            return dict(own)
         rung = planned[path].rung if path in planned else WHOLE
         return False if rung == WHOLE else _settings(rung)
 
     before = config.get("quantization")
     with refusing(order):
         quantized, config = backend().quantize(model, config, asked, predicate)
-    config["quantization"] = config["quantization_config"] = block(planned, before)
+    config["quantization"] = config["quantization_config"] = block(planned, before) | beside
     importance = {path: module.importance for path, module in planned.items() if module.importance}
     return Quantized(quantized, config, KeptLayers(), importance)
 

@@ -10,6 +10,7 @@ from mlx import nn
 
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.methods import Quantized, refusing
+from mlx_publish.engine.towers import is_tower
 from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 
 
@@ -24,6 +25,8 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
             # Called for each module just before it is quantized, which is the place to change the stream.
             mx.set_default_stream(next(streams))
             way: bool | dict[str, Any] = chosen(path, module) if chosen else True
+            if is_tower(path):  # of which the recipe says how it is
+                return way
             if way is False:
                 whole.append(path)
             elif isinstance(way, dict) and order.bits and way.get("bits", 0) > order.bits:
