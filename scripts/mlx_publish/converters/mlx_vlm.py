@@ -10,9 +10,10 @@ from mlx_publish.children.other_python import Python
 from mlx_publish.children.vision import NoVision, find_vision, package_folder
 from mlx_publish.converters._assigned import assigned
 from mlx_publish.converters._converter import Commands, Converter, Support
-from mlx_publish.converters._mlx_vlm_use import commands, snippet
+from mlx_publish.converters._mlx_vlm_use import commands, sampling_flags, snippet
 
 if TYPE_CHECKING:
+    from mlx_publish.evidence.evidence import Sampling
     from mlx_publish.evidence.measurements import SmokeSpec
 
 # What a module of a family defines: without settings for them it has no tower.
@@ -73,6 +74,10 @@ class MlxVlm(Converter):
     def commands(self, load_as: str, smoke: SmokeSpec | None) -> Commands:
         """Return lines for `mlx_vlm.generate`, `mlx_vlm.chat` and `mlx_vlm.server`."""
         return commands(load_as, smoke)
+
+    def sampling_flags(self, sampling: Sampling) -> str:
+        """Return options of `mlx_vlm.generate`."""
+        return sampling_flags(sampling)
 
 
 def _is_model(path: Path) -> bool:

@@ -162,6 +162,19 @@ class MadeOnSpec(Open):
     mlx: str
 
 
+class TowerSpec(Open):
+    """A part that is no language model: an encoder, or what joins it to the language model."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    sense: Annotated[str, Field(max_length=40)]
+    role: Annotated[str, Field(max_length=40)]
+    tensors: Count
+    parameters: Count
+    bytes: Count
+    dtypes: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)]
+    bits: Count | None = None
+
+
 class ModelSpec(Open):
     """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class keeps wider.
 
@@ -177,6 +190,7 @@ class ModelSpec(Open):
     made_on: MadeOnSpec | None = None
     read_from: ReadFromSpec | None = None
     streamed: bool | None = None
+    towers: list[TowerSpec] | None = Field(default=None, max_length=100)
 
 
 class Rung(Record):

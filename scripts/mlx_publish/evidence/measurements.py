@@ -65,6 +65,13 @@ class TextProof(Open):
     same_first_choice: Share | None
 
 
+class PicturesProofSpec(Open):
+    """The twin with pictures in its prompt; `not_proven` is why none were shown to it."""
+
+    texts: Annotated[list[TextProof], Field(max_length=1000)]
+    not_proven: Annotated[str, Field(max_length=1000)] = ""
+
+
 class ProofSpec(Open):
     """The twin: a small random model with the source's config, in mlx-lm and in another implementation."""
 
@@ -72,6 +79,7 @@ class ProofSpec(Open):
     versions: Texts
     mlx_lm: Texts
     texts: list[TextProof] = Field(min_length=1, max_length=1000)
+    pictures: PicturesProofSpec | None = None
 
 
 class Kind(Open):
@@ -127,6 +135,30 @@ class PassageKld(Open):
     mean_kld: Positive
 
 
+class EffectSpec(Open):
+    """By how much a picture, beside another one, changes the next token in source and model, in nats."""
+
+    source: Positive | None
+    model: Positive | None
+    share: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    correlation: Annotated[float, Field(ge=-1.00001, le=1.00001)] | None = None
+
+
+class PictureFidelitySpec(Open):
+    """The comparison with the source on text that stands behind pictures."""
+
+    pictures: Annotated[int, Field(ge=1)]
+    image_tokens: Count
+    positions: Annotated[int, Field(ge=1)]
+    mean_kld: Positive
+    mean_kld_error: Positive
+    median_kld: Positive
+    p99_kld: Positive
+    max_kld: Positive
+    same_first_choice: Share
+    effect: EffectSpec | None = None
+
+
 class FidelitySpec(Kind):
     """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors.
 
@@ -155,6 +187,9 @@ class FidelitySpec(Kind):
     errors_by: Literal["passage", "position"] | None = None
     error_factor: Positive | None = None
     by_passage: Annotated[list[PassageKld], SOME] | None = None
+    pictures: PictureFidelitySpec | None = None
+    pictures_not_measured: Annotated[str, Field(max_length=1000)] = ""
+    """Why there is no such comparison of a model that sees."""
 
     @property
     def noise(self) -> float | None:
@@ -195,6 +230,17 @@ class Machine(Open):
     chip: str
 
 
+class PictureSpeedSpec(Open):
+    """The speed of a prompt with one picture, beside one of as many tokens of text alone."""
+
+    width: Count
+    height: Count
+    image_tokens: Count
+    with_picture: LengthSpec
+    text_alone: LengthSpec
+    encode_s: Rate | None = None
+
+
 class SpeedSpec(Open):
     """The benchmark and its machine."""
 
@@ -205,6 +251,7 @@ class SpeedSpec(Open):
     context: SkipJsonSchema[Memory | None] = None
     backend: Literal["metal", "cuda", "cpu"] | None = None
     gpu: str | None = None
+    picture: PictureSpeedSpec | None = None
 
     @property
     def kind(self) -> DeviceKind:
