@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from mlx_publish.chat.media import asked_in
@@ -65,6 +66,12 @@ def picture(evidence: Evidence) -> bytes | None:
     shown = example(evidence.smoke) if senses(evidence) else None
     drawn = {medium.name: medium for medium in asked_in(PICTURES)}
     return drawn[shown.name].file() if shown and shown.name in drawn else None
+
+
+def picture_digest(evidence: Evidence) -> str | None:
+    """Return the SHA-256 of that picture."""
+    drawn = picture(evidence)
+    return None if drawn is None else hashlib.sha256(drawn).hexdigest()
 
 
 def _right(media: MediaSpec) -> Iterator[str]:

@@ -10,9 +10,10 @@ import json
 
 from mlx_publish.converters._converter import Commands
 from mlx_publish.converters._mlx_lm_commands import shell
+from mlx_publish.evidence.digests import PICTURE
 from mlx_publish.evidence.evidence import Sampling
 from mlx_publish.evidence.measurements import SmokeSpec
-from mlx_publish.evidence.perceived import PICTURE, example
+from mlx_publish.evidence.perceived import example
 from mlx_publish.text.markdown import is_repo, quoted
 
 QUESTION = "Describe this picture."

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from mlx_publish.evidence.measurements import MediaSpec, MediumAnswerSpec, SmokeSpec
 
-PICTURE = "picture.png"
-"""The picture that a card shows, beside it."""
 _ENDINGS = {"images": ".png", "audio": ".wav"}
 _SENSES = (*_ENDINGS, "video")
 
