@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.card.render import render, render_chart
+from mlx_publish.card.senses import picture
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.sections import SmokeTest
@@ -104,6 +105,8 @@ def write_card(root: Path, path: Path, evidence: Mapping[str, Any] | None = None
     (folder / "README.md").write_text(render(recipe, variant, Evidence.of(data)), encoding="utf-8")
     if drawn := render_chart(Evidence.of(data)):
         (folder / "ladder.svg").write_text(drawn, encoding="utf-8")
+    if shown := picture(Evidence.of(data)):
+        (folder / "picture.png").write_bytes(shown)
     return folder
 
 

@@ -16,10 +16,13 @@ from ruamel.yaml import YAML
 
 from hub import Hub, Token
 from mlx_publish.commands._placing import placing
+from mlx_publish.converters import Support
+from mlx_publish.converters.mlx_vlm import MlxVlm
 from mlx_publish.recipes.policy import read_policy
 from mlx_publish.recipes.read import recipe_from_file
 from models import README, answer_table, make_model, make_scripted
 from pipeline import User, digests
+from samples import weight_file
 
 KIT = f"lab/kit@{'a' * 40}"
 WRITTEN = {
@@ -49,7 +52,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     with Hub(tmp_path_factory.mktemp("hub"), tokens=(Token("write", "ada", ("lab",)), Token("sole", "eve"))) as found:
         found.put("ada/tiny", files)
         found.put("ada/odd", {**files, "config.json": json.dumps(config | {"model_type": "llamma"}).encode()})
-        found.put("ada/seeing", {**files, "config.json": json.dumps(config | {"vision_config": {"a": 1}}).encode()})
+        seeing = {"config.json": json.dumps(config | {"vision_config": {"a": 1}}).encode()}
+        tower = weight_file({"vision_tower.layer.weight": ("BF16", (64, 64))})
+        found.put("ada/seeing", {**files, **seeing, "model-tower.safetensors": tower})
         narrow = make_model(tmp_path_factory.mktemp("model") / "narrow", hidden=96, heads=3, kv_heads=3)
         found.put("ada/narrow", {path.name: path for path in narrow.iterdir()})
         found.put("ada/loud", {**files, "README.md": LOUD.encode()})
@@ -206,11 +211,39 @@ def test_json_has_what_was_written_and_found(ada: User, hub: Hub) -> None:
     assert {check["status"] for check in found["recipe"]["checks"]} <= {"pass", "skip", "warn"}
 
 
-def test_of_a_source_that_sees_the_text_part_is_proposed_under_its_own_name(ada: User) -> None:
-    ada.run("init", "models", "--model", "ada/seeing", "--namespace", "ada")
-    recipe = recipe_from_file(ada.home / "models/recipes/seeing.yaml")
+def test_a_source_that_sees_is_proposed_whole(ada: User) -> None:
+    said = ada.run("init", "models", "--model", "ada/seeing", "--namespace", "ada").text
+    path = ada.home / "models/recipes/seeing.yaml"
+    recipe = recipe_from_file(path)
+    assert recipe.spec.modality is None
+    assert str(recipe.destinations["4bit"]) == "ada/seeing-MLX-4bit"
+    assert "# The source also takes images, which mlx-vlm keeps." in path.read_text()
+    tower = 64 * 64 * 2
+    assert f"({tower / 1e3:.1f} kB of it for images)" in said
+    assert "parameters and 4k for images" in said
+
+
+def test_its_text_part_is_proposed_under_its_own_name_where_that_is_asked_for(ada: User) -> None:
+    ada.run("init", "models", "--model", "ada/seeing", "--namespace", "ada", "--modality", "text")
+    path = ada.home / "models/recipes/seeing.yaml"
+    recipe = recipe_from_file(path)
     assert recipe.spec.modality == "text"
     assert str(recipe.destinations["4bit"]) == "ada/seeing-text-MLX-4bit"
+    assert "modality: text  # the source also takes images; only its text part is published" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("support", "modality"),
+    [(Support("0.7.10", frozenset({"gemma3"})), "text"), (Support("0.7.10", frozenset({"llama"})), None), (None, None)],
+)
+def test_of_a_family_that_mlx_vlm_lacks_the_text_part_is_proposed(
+    support: Support | None, modality: str | None, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MlxVlm, "support", lambda _: support)
+    ada.run("init", "models", "--model", "ada/seeing", "--namespace", "ada")
+    recipe = recipe_from_file(ada.home / "models/recipes/seeing.yaml")
+    assert recipe.spec.modality == modality
+    assert ("-text-" in str(recipe.destinations["4bit"])) == (modality == "text")
 
 
 def test_a_source_without_a_licence_says_what_to_write(ada: User) -> None:

@@ -22,6 +22,7 @@ from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.recipe import Destination, Recipe, Variant
 from samples import COMMIT, judged, make_evidence, make_recipe
 from samples_of_plans import make_learned, make_planned
+from samples_that_see import make_blind, make_hearing, make_seeing
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = make_evidence()
@@ -144,6 +145,9 @@ CARDS = {
     "planned": ("Tiny-4.5bpw", "acme/Tiny-4.5bpw", "", make_planned()),
     "learned": ("Tiny-4bit-awq", "acme/Tiny-4bit-awq", "", make_learned()),
     "proven": ("Tiny-4bit", "acme/Tiny-4bit", "", proven()),
+    "seeing": ("Tiny-4bit", "acme/Tiny-4bit", "", make_seeing()),
+    "hearing": ("Tiny-4bit", "acme/Tiny-4bit", "", make_hearing()),
+    "blind": ("Seer", "Seer", "", make_blind()),
     "folder": ("My Model", "My Model", "\nA **note** of my own.\n\n- and a list\n", from_folder()),
 }
 

@@ -37,6 +37,11 @@ def test_a_chart_that_is_the_rendered_one_may_leave() -> None:
     assert {finding.status for finding in run_checks(UPLOAD, parcel)} == {"pass", "skip"}
 
 
+def test_a_picture_that_is_the_drawn_one_may_leave() -> None:
+    parcel = replace(GOOD, sha256=NOW | {"picture.png": A}, picture=A, drawn_picture=A)
+    assert {finding.status for finding in run_checks(UPLOAD, parcel)} == {"pass", "skip"}
+
+
 FAILING: list[tuple[str, dict[str, Any], str, str]] = [
     ("evidence-complete", {"evidence": record(model=MODEL, smoke=None)}, "has no smoke", "'mlx-publish smoke'"),
     (
@@ -69,6 +74,9 @@ FAILING: list[tuple[str, dict[str, Any], str, str]] = [
         "model/ladder.svg differs from the card",
         "card --force",
     ),
+    ("card-rendered", {"picture": A, "drawn_picture": B}, "model/picture.png differs from the card", "card --force"),
+    ("card-rendered", {"picture": A}, "model/picture.png differs from the card", "card --force"),
+    ("card-rendered", {"drawn_picture": A}, "model/picture.png differs from the card", "card --force"),
     ("card-rendered", {"chart": "drawn"}, "model/ladder.svg differs from the card", "card --force"),
     ("card-rendered", {"rendered_chart": "drawn"}, "model/ladder.svg differs from the card", "card --force"),
     ("no-secrets", {"leaks": ("config.json:3: a GitHub token",)}, "config.json:3: a GitHub token", "Revoke it"),

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from chat_samples import MANNERS
-from hook_trees import make_tree, write_card, write_recipe_of
+from hook_trees import evidence_of, make_tree, write_card, write_recipe_of
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks import HOOKS, run_hook
+from mlx_publish.recipes.read import recipe_from_file
+from samples_that_see import make_seeing
 from tiny_tokenizer import CHATML
 
 Said = Callable[..., tuple[int, str]]
@@ -193,6 +195,31 @@ def test_a_card_alone_or_a_chart_of_other_numbers_is_refused(tree: Files, run: S
     chart.write_text(chart.read_text(encoding="utf-8").replace("8.5", "9.5").replace("75.7", "85.7"), encoding="utf-8")
     code, said = run("mlx-card", chart)
     assert (code, f"{chart}:" in said) == (1, True)
+
+
+def test_the_picture_of_a_card_is_the_one_that_its_evidence_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Said
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = write_recipe_of(tmp_path, 98)
+    seen, spec = make_seeing(), recipe_from_file(recipe, elsewhere=True).spec
+    words = spec.card.model_dump(mode="json")
+    data = evidence_of(recipe.stem, spec.source, words=words, tools=seen["tools"], proof=seen["proof"])
+    data["smoke"]["pictures"], data["model"]["towers"] = seen["smoke"]["pictures"], seen["model"]["towers"]
+    folder = write_card(tmp_path, recipe, data)
+    path = folder / "picture.png"
+    drawn = path.read_bytes()
+    assert not [line for line in run("mlx-card", path)[1].splitlines() if "picture" in line]
+    path.write_bytes(drawn[:-1] + b"x")
+    assert "is not the picture that the evidence names" in run("mlx-card", path)[1]
+    path.unlink()
+    assert "no picture.png next to it" in run("mlx-card", folder / "README.md")[1]
+
+
+def test_a_picture_beside_the_card_of_a_language_model_is_refused(tree: Files, run: Said) -> None:
+    path = tree["mlx-card"][0].parent / "picture.png"
+    path.write_bytes(b"\x89PNG")
+    assert "the card shows no picture" in run("mlx-card", path)[1]
 
 
 def test_a_card_of_another_recipe_lies_elsewhere(tree: Files, run: Said, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def readme(environment):
         yield '\n'
         yield from context.blocks['example'][0](context)
         yield '\n'
+        yield from context.blocks['pictures'][0](context)
+        yield '\n'
         yield from context.blocks['quantized'][0](context)
         yield '\n'
         yield from context.blocks['measured'][0](context)
@@ -148,6 +150,21 @@ def readme(environment):
                 yield event
         finally: gen.close()
 
+    def block_pictures(context, missing=missing):
+        resolve = context.resolve_or_missing
+        undefined = environment.undefined
+        concat = environment.concat
+        cond_expr_undefined = Undefined
+        if 0: yield None
+        _block_vars = {}
+        pass
+        template = environment.get_template('card/pictures.md.j2', 'card/README.md.j2')
+        gen = template.root_render_func(template.new_context(context.get_all(), True, {}))
+        try:
+            for event in gen:
+                yield event
+        finally: gen.close()
+
     def block_quantized(context, missing=missing):
         resolve = context.resolve_or_missing
         undefined = environment.undefined
@@ -247,8 +264,8 @@ def readme(environment):
                 yield event
         finally: gen.close()
 
-    blocks = {'title': block_title, 'what': block_what, 'variants': block_variants, 'notes': block_notes, 'use': block_use, 'verify': block_verify, 'example': block_example, 'quantized': block_quantized, 'measured': block_measured, 'checks': block_checks, 'limits': block_limits, 'made': block_made, 'more': block_more, 'licence': block_licence}
-    debug_info = '1=11&5=13&9=15&13=17&17=19&21=21&25=23&29=25&33=27&37=29&41=31&45=33&49=35&52=37&1=39&2=49&5=52&6=60&9=67&10=75&13=82&14=90&17=97&18=105&21=112&22=120&25=127&26=135&29=142&30=150&33=157&34=165&37=172&38=180&41=187&42=195&45=202&46=210&49=217&52=226&53=234'
+    blocks = {'title': block_title, 'what': block_what, 'variants': block_variants, 'notes': block_notes, 'use': block_use, 'verify': block_verify, 'example': block_example, 'pictures': block_pictures, 'quantized': block_quantized, 'measured': block_measured, 'checks': block_checks, 'limits': block_limits, 'made': block_made, 'more': block_more, 'licence': block_licence}
+    debug_info = '1=11&5=13&9=15&13=17&17=19&21=21&25=23&29=25&33=27&37=29&41=31&45=33&49=35&53=37&56=39&1=41&2=51&5=54&6=62&9=69&10=77&13=84&14=92&17=99&18=107&21=114&22=122&25=129&26=137&29=144&30=152&33=159&34=167&37=174&38=182&41=189&42=197&45=204&46=212&49=219&50=227&53=234&56=243&57=251'
     return locals()
 
 
@@ -527,6 +544,7 @@ def made(environment):
         l_0_held = resolve('held')
         l_0_adapter = resolve('adapter')
         l_0_adapter_words = resolve('adapter_words')
+        l_0_library = resolve('library')
         l_0_again = resolve('again')
         l_0_source = missing
         try:
@@ -594,8 +612,10 @@ def made(environment):
         if ('streamed' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')):
             pass
             yield "- Read straight from the Hub, one weight file at a time, each compared with the Hub's SHA-256\n"
-        yield '- Converted with mlx-lm '
-        yield str(environment.finalize(environment.getitem(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'tools'), 'mlx-lm')))
+        yield '- Converted with '
+        yield str(environment.finalize(environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name')))
+        yield ' '
+        yield str(environment.finalize(environment.getitem(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'tools'), environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name'))))
         yield ' on mlx '
         yield str(environment.finalize(environment.getitem(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'tools'), 'mlx')))
         yield ' by mlx-publish '
@@ -609,7 +629,7 @@ def made(environment):
         yield '\n- Evidence for every number, and the SHA-256 of every file: [mlx-publish.json](mlx-publish.json)\n'
 
     blocks = {}
-    debug_info = '1=35&4=39&5=42&7=49&9=53&10=56&12=58&13=60&14=64&15=76&17=78&20=82&21=88&24=92'
+    debug_info = '1=36&4=40&5=43&7=50&9=54&10=57&12=59&13=61&14=65&15=77&17=79&20=83&21=91&24=95'
     return locals()
 
 
@@ -625,7 +645,9 @@ def measured(environment):
         if 0: yield None
         l_0_e = resolve('e')
         l_0_here = resolve('here')
+        l_0_perceived = resolve('perceived')
         l_0_p = resolve('p')
+        l_0_library = resolve('library')
         l_0_f = resolve('f')
         l_0_reference = resolve('reference')
         l_0_ladder = resolve('ladder')
@@ -796,6 +818,11 @@ def measured(environment):
             yield str(environment.finalize(t_9(t_7(context.eval_ctx, environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'language'), ', '), 120)))
             yield ' |\n'
         yield '\n'
+        if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'towers')):
+            pass
+            yield 'Parts beside the language model, each as it is stored:\n\n'
+            yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'towers')))
+            yield '\n\n'
         if ('kept_wider' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')):
             pass
             yield 'The bits per weight exceed the nominal width: the MLX class of this architecture '
@@ -809,11 +836,18 @@ def measured(environment):
             context.exported_vars.add('p')
             yield "**Architecture.** A small random model built from the source's `config.json` gives "
             yield str(environment.finalize(t_13((undefined(name='p') if l_0_p is missing else l_0_p))))
-            yield ' in mlx-lm '
-            yield str(environment.finalize(t_9(environment.getitem(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'mlx_lm'), 'mlx-lm'), 40)))
+            yield ' in '
+            yield str(environment.finalize(environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name')))
+            yield ' '
+            yield str(environment.finalize(t_9(environment.getitem(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'mlx_lm'), environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name')), 40)))
             yield ' and in\ntransformers '
             yield str(environment.finalize(t_9(environment.getattr(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'versions'), 'transformers'), 40)))
-            yield ', both in float32.\n\n'
+            yield ', both in float32.'
+            if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'proof')):
+                pass
+                yield ' '
+                yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'proof')))
+            yield '\n\n'
         if environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'fidelity'):
             pass
             l_0_f = environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'fidelity')
@@ -882,6 +916,11 @@ def measured(environment):
                 yield '\n'
                 yield str(environment.finalize(t_5((undefined(name='f') if l_0_f is missing else l_0_f))))
                 yield '\n'
+            if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'fidelity')):
+                pass
+                yield '\n**Behind pictures.** '
+                yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'fidelity')))
+                yield '\n'
             if (environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference') and (not t_21(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'nmse')))):
                 pass
                 yield '\n**Weights.** The unquantized model as MLX computes it was compared with transformers '
@@ -913,9 +952,15 @@ def measured(environment):
             l_0_m = environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'machine')
             context.vars['m'] = l_0_m
             context.exported_vars.add('m')
-            yield "**Speed** of mlx-lm's own generation: median of the trials, with lowest and highest.\n\n"
+            yield '**Speed** of '
+            yield str(environment.finalize(environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name')))
+            yield "'s own generation: median of the trials, with lowest and highest.\n\n"
             yield str(environment.finalize(t_17((undefined(name='b') if l_0_b is missing else l_0_b))))
             yield '\n\n'
+            if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'speed')):
+                pass
+                yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'speed')))
+                yield '\n\n'
             for l_1_one in environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'left_out'):
                 _loop_vars = {}
                 pass
@@ -934,7 +979,7 @@ def measured(environment):
             yield ', '
             yield str(environment.finalize(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'cores')))
             yield ' cores'
-            yield str(environment.finalize((t_6(', %s GPU cores', environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores')) if environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores') else cond_expr_undefined("the inline if-expression on line 84 in 'card/measured.md.j2' evaluated to false and no else section was defined."))))
+            yield str(environment.finalize((t_6(', %s GPU cores', environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores')) if environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores') else cond_expr_undefined("the inline if-expression on line 100 in 'card/measured.md.j2' evaluated to false and no else section was defined."))))
             yield ', '
             yield str(environment.finalize(t_10(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'memory_bytes'))))
             yield ' of memory, **'
@@ -978,7 +1023,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=220&32=225&33=228&36=233&38=235&39=237&42=239&45=242&49=245&53=251&55=258&56=264&58=267&60=269&62=272&63=274&65=280&69=289&72=292&73=294&74=297&77=301&79=303&80=307&83=313&84=321&85=325&86=336&87=340&88=345&89=347&91=350&96=356&97=360'
+    debug_info = '3=150&5=152&6=167&7=170&9=172&10=175&12=179&13=182&16=185&19=188&22=190&23=193&27=196&28=198&29=202&30=208&31=210&35=215&36=217&37=221&39=234&40=239&41=242&44=247&46=249&47=251&50=253&53=256&57=259&61=265&63=272&64=278&66=281&68=283&70=286&72=288&74=291&75=293&77=299&81=308&84=311&85=313&86=316&87=320&89=322&91=324&92=326&95=328&96=332&99=338&100=346&101=350&102=361&103=365&104=370&105=372&107=375&112=381&113=385'
     return locals()
 
 
@@ -1002,6 +1047,73 @@ def notes(environment):
 
     blocks = {}
     debug_info = '1=12&4=15'
+    return locals()
+
+
+def pictures(environment):
+    from jinja2.runtime import LoopContext, Macro, Markup, Namespace, TemplateNotFound, TemplateReference, TemplateRuntimeError, Undefined, escape, identity, internalcode, markup_join, missing, str_join
+    name = 'card/pictures.md.j2'
+
+    def root(context, missing=missing):
+        resolve = context.resolve_or_missing
+        undefined = environment.undefined
+        concat = environment.concat
+        cond_expr_undefined = Undefined
+        if 0: yield None
+        l_0_perceived = resolve('perceived')
+        l_0_has_picture = resolve('has_picture')
+        l_0_e = resolve('e')
+        try:
+            t_1 = environment.filters['fenced']
+        except KeyError:
+            @internalcode
+            def t_1(*unused):
+                raise TemplateRuntimeError("No filter named 'fenced' found.")
+        try:
+            t_2 = environment.filters['md']
+        except KeyError:
+            @internalcode
+            def t_2(*unused):
+                raise TemplateRuntimeError("No filter named 'md' found.")
+        try:
+            t_3 = environment.filters['wrapped']
+        except KeyError:
+            @internalcode
+            def t_3(*unused):
+                raise TemplateRuntimeError("No filter named 'wrapped' found.")
+        pass
+        if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and (environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown') or environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'answers'))):
+            pass
+            yield '## Pictures\n\n'
+            if (environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown') and (undefined(name='has_picture') if l_0_has_picture is missing else l_0_has_picture)):
+                pass
+                yield '!['
+                yield str(environment.finalize(t_2(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'shows'))))
+                yield '](picture.png)\n\n'
+            if environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'):
+                pass
+                yield '**user**\n\n'
+                yield str(environment.finalize(t_1(t_3(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'question')), 'text', 4000)))
+                yield '\n\n**Answer** (greedy decoding)\n\n'
+                yield str(environment.finalize(t_1(t_3(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'answer')), 'text', 4000)))
+                yield '\n\n'
+            yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'right')))
+            yield ' '
+            yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'moved')))
+            yield ' All of it was made by mlx-publish'
+            if environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'):
+                pass
+                yield ', each picture '
+                yield str(environment.finalize(environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'picture_size')))
+                yield ' x '
+                yield str(environment.finalize(environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'picture_size')))
+                yield ' pixels'
+            yield ', and asked without a system prompt.\n\n\n'
+            yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'answers')))
+            yield '\n'
+
+    blocks = {}
+    debug_info = '1=32&4=35&5=38&8=40&11=43&15=45&18=47&19=51&22=59'
     return locals()
 
 
@@ -1082,6 +1194,8 @@ def use(environment):
         cond_expr_undefined = Undefined
         if 0: yield None
         l_0_e = resolve('e')
+        l_0_library = resolve('library')
+        l_0_perceived = resolve('perceived')
         l_0_snippet = resolve('snippet')
         l_0_commands = resolve('commands')
         l_0_drafter = resolve('drafter')
@@ -1117,14 +1231,26 @@ def use(environment):
         l_0_thinking = ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'options'))
         context.vars['thinking'] = l_0_thinking
         context.exported_vars.add('thinking')
-        yield '## Use\n\n```sh\npip install mlx-lm\n```\n\n### Python\n\n'
-        if (undefined(name='smoke') if l_0_smoke is missing else l_0_smoke):
+        yield '## Use\n\n```sh\npip install '
+        yield str(environment.finalize(environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name')))
+        yield '\n```\n\n### Python\n\n'
+        if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown')):
+            pass
+            yield 'This exact snippet was tested; its output is under [Pictures](#pictures).\n'
+        elif ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and (not (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived))):
             pass
             yield 'This exact snippet was tested; its output is under [Example](#example).\n'
         yield '\n'
         yield str(environment.finalize(t_2((undefined(name='snippet') if l_0_snippet is missing else l_0_snippet), 'python')))
         yield '\n\n'
-        if ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and (environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'system') == 'first-user')):
+        if (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived):
+            pass
+            yield 'Without `image` and `num_images`, it answers text alone.'
+            if ('audio' in environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'takes')):
+                pass
+                yield ' Sounds are given as `audio` and `num_audios`, and by `--audio`.'
+            yield '\n'
+        elif ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and (environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'system') == 'first-user')):
             pass
             yield 'The chat template of this model has no system role. The snippet folds the system prompt into the first user message,\nas the test did.\n'
         elif ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and (environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'system') == 'own-turn')):
@@ -1135,13 +1261,23 @@ def use(environment):
         yield '\n\n'
         if environment.getattr((undefined(name='commands') if l_0_commands is missing else l_0_commands), 'chat'):
             pass
-            yield 'To chat:\n\n'
+            if (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived):
+                pass
+                yield 'To chat, with `/image FILE` to show a picture:\n'
+            else:
+                pass
+                yield 'To chat:\n'
+            yield '\n'
             yield str(environment.finalize(t_2(environment.getattr((undefined(name='commands') if l_0_commands is missing else l_0_commands), 'chat'), 'sh')))
             yield '\n'
         yield '\n'
         if ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and (environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'system') in ('first-user', 'own-turn'))):
             pass
-            yield 'Do not use `--system-prompt`: the chat template has no system role.\n'
+            yield 'Do not use `--system'
+            if (not (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived)):
+                pass
+                yield '-prompt'
+            yield '`: the chat template has no system role.\n'
         yield '\n### Server\n\n'
         yield str(environment.finalize(t_2(environment.getattr((undefined(name='commands') if l_0_commands is missing else l_0_commands), 'serve'), 'sh')))
         yield '\n\nOpenAI-compatible API on localhost:\n\n'
@@ -1178,7 +1314,9 @@ def use(environment):
             yield '.'
             if environment.getattr((undefined(name='sampling') if l_0_sampling is missing else l_0_sampling), 'flags'):
                 pass
-                yield ' With `mlx_lm.generate`: '
+                yield ' With `'
+                yield str(environment.finalize(environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'module')))
+                yield '.generate`: '
                 yield str(environment.finalize(t_1(environment.getattr((undefined(name='sampling') if l_0_sampling is missing else l_0_sampling), 'flags'))))
                 yield '.'
             yield ' The tests used greedy decoding.\n\n'
@@ -1188,7 +1326,15 @@ def use(environment):
             yield str(environment.finalize(t_2(str_join(('lms get https://huggingface.co/', environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'destination'), 'repo'), )), 'sh')))
             yield '\n\nOr search for '
             yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'destination'), 'repo'))))
-            yield ' in the app. Not tested by mlx-publish.\n\n### Swift\n\nWith [mlx-swift-lm](https://github.com/ml-explore/mlx-swift-lm). Not tested by mlx-publish.\n\n'
+            yield ' in the app. '
+            if (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived):
+                pass
+                yield 'It shows pictures to the families that its engine knows. '
+            yield 'Not tested by mlx-publish.\n\n### Swift\n\nWith [mlx-swift-lm](https://github.com/ml-explore/mlx-swift-lm)'
+            if (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived):
+                pass
+                yield ', if its MLXVLM has this family'
+            yield '. Not tested by mlx-publish.\n\n'
             yield str(environment.finalize(t_2((undefined(name='swift') if l_0_swift is missing else l_0_swift), 'swift')))
             yield '\n\n'
         if (undefined(name='thinking') if l_0_thinking is missing else l_0_thinking):
@@ -1202,16 +1348,29 @@ def use(environment):
             yield '; the example below was generated with thinking '
             yield str(environment.finalize(('on' if (undefined(name='thinks') if l_0_thinks is missing else l_0_thinks) else 'off')))
             yield ', as\nin the commands above. '
-            if ((undefined(name='switch') if l_0_switch is missing else l_0_switch) == 'enable_thinking'):
+            if (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived):
                 pass
-                yield 'If you leave the switch out, mlx-lm sets it. '
-            yield '`mlx_lm.chat` cannot set it;\n`mlx_lm.server` sets it for all requests with `--chat-template-args`.\n'
+                if ((undefined(name='switch') if l_0_switch is missing else l_0_switch) == 'enable_thinking'):
+                    pass
+                    yield 'mlx-vlm turns it off; `--enable-thinking` turns it on, in `mlx_vlm.server`\nfor all requests.'
+                else:
+                    pass
+                    yield "mlx-vlm's command lines cannot set it."
+            else:
+                pass
+                if ((undefined(name='switch') if l_0_switch is missing else l_0_switch) == 'enable_thinking'):
+                    pass
+                    yield 'If you leave the switch out, mlx-lm sets it. '
+                yield '`mlx_lm.chat` cannot set it;\n`mlx_lm.server` sets it for all requests with `--chat-template-args`.'
+            yield '\n'
         yield '\n'
         if (undefined(name='tools_snippet') if l_0_tools_snippet is missing else l_0_tools_snippet):
             pass
             yield '### Tools\n\n'
             yield str(environment.finalize(t_2((undefined(name='tools_snippet') if l_0_tools_snippet is missing else l_0_tools_snippet), 'python')))
-            yield '\n\nThe model writes a call in the format it was trained on. `mlx_lm.server` accepts `tools` in a request and returns\n`tool_calls` if it knows that format.\n'
+            yield '\n\nThe model writes a call in the format it was trained on. `'
+            yield str(environment.finalize(environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'module')))
+            yield '.server` accepts `tools` in a request and returns\n`tool_calls` if it knows that format.\n'
         yield '\n'
         if (undefined(name='described') if l_0_described is missing else l_0_described):
             pass
@@ -1227,7 +1386,7 @@ def use(environment):
             l_1_title = l_1_value = missing
 
     blocks = {}
-    debug_info = '1=40&2=43&11=47&15=51&17=53&20=56&27=60&29=62&32=65&35=68&41=72&45=74&47=76&50=79&53=81&55=83&56=85&60=88&63=90&66=94&67=105&71=111&74=114&76=116&82=118&85=120&88=123&89=127&90=131&94=136&97=139&103=142&110=145&111=149'
+    debug_info = '1=42&2=45&6=49&11=51&13=54&17=58&19=60&20=63&22=67&25=70&32=74&34=76&35=78&41=85&44=88&45=91&50=96&54=98&56=100&59=103&62=105&64=107&65=109&69=112&72=114&75=118&76=129&80=137&83=140&85=142&89=148&91=152&94=154&97=157&98=161&99=165&100=175&105=181&108=184&110=186&114=189&121=192&122=196'
     return locals()
 
 
@@ -1381,6 +1540,7 @@ def what(environment):
         l_0_origin = resolve('origin')
         l_0_needed = resolve('needed')
         l_0_licence = resolve('licence')
+        l_0_perceived = resolve('perceived')
         l_0_quantized = resolve('quantized')
         l_0_commands = resolve('commands')
         l_0_variant = l_0_base = missing
@@ -1471,7 +1631,23 @@ def what(environment):
             yield '> Fidelity **was not measured**'
             yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'missing'), 'fidelity')))
             yield ': nobody knows how close this variant is to its source.\n'
+        if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'verdict')):
+            pass
+            yield '>\n> '
+            yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'verdict')))
+            yield '\n'
         yield '\n'
+        if (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived):
+            pass
+            yield 'It takes '
+            yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'takes')))
+            yield '.'
+            if environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'right'):
+                pass
+                yield ' '
+                yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'right')))
+                yield ' ([Answers](#pictures))'
+            yield '\n\n'
         if ((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized) and environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'in_short')):
             pass
             yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'in_short')))
@@ -1493,22 +1669,23 @@ def what(environment):
             yield '.\n\n'
 
     blocks = {}
-    debug_info = '1=55&2=58&3=61&4=72&5=83&6=85&8=95&9=98&11=103&14=106&15=108&18=110&20=112&24=115&25=118&26=120'
+    debug_info = '1=56&2=59&3=62&4=73&5=84&6=86&8=96&9=99&11=104&13=106&15=109&18=112&19=115&23=123&24=125&27=127&29=129&33=132&34=135&35=137'
     return locals()
 
 
 TEMPLATES = {
-    "README.md.j2": ("40f809fa7ee9f255b89945b4cd0bd896685e5fbdcf01457466f0871a1aa2cd62", readme),
+    "README.md.j2": ("22e9c520b7f8c1b1ab1532ad0e5b39eac19d551005644d2e38e117c7c66c0a3f", readme),
     "checks.md.j2": ("8cc1e136e9529606cc5237c944195d74dff897fe86c2ddf2cf1cf846f2e9856c", checks),
     "example.md.j2": ("53fc9dd49f376e6440a3c955a68ab9c7fedb82f940841fb5c4b61d4b787d779e", example),
     "licence.md.j2": ("e35ffdfed4ac2a426264600016e2184235bc32f6749c7bc43e1f676d5e49a455", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
-    "made.md.j2": ("098db29c653523a63465bf5373742c929380c83101f7b5d5b924cb091538577c", made),
-    "measured.md.j2": ("45bb58cad6882eba73f8b24f5760728714cf875dbb6c6311114939c9bc5b6f4c", measured),
+    "made.md.j2": ("b6e7bc48777b461bf9ff5580689f3469ca7eeaf80fc3c74ae2568ce257592c65", made),
+    "measured.md.j2": ("47249b3eed5aef9be5255da681b7440a3d1d44e7ba0606cfab0294a44d5ca121", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
+    "pictures.md.j2": ("38b842f7dc60b11da1a125fc5257759af6734ea7b108aa14b2a836da6fd5da4c", pictures),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
-    "use.md.j2": ("8841a968782445108050829bab7dec7c95d521a92ce8624230995ddce93ebbc5", use),
+    "use.md.j2": ("087c7c1c40826cd22071fab3d7f7dece5209baaa0e89b93ab1277a9c3e6ca222", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
-    "what.md.j2": ("374fdc2b5a59f1e05bbae0ae4103426a9c4645feb47bd3e5f0848780c2050593", what),
+    "what.md.j2": ("717622ba1c1c45985b2e69ab102b7647934b4199ce6dd96479638f323d533021", what),
 }

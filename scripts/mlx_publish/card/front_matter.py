@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from mlx_publish.card.licence import link_that_leads
+from mlx_publish.card.senses import senses
+from mlx_publish.converters import converter_of
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.patterns import LANGUAGE, LICENCE
 from mlx_publish.text.markdown import is_repo, numbered
@@ -23,25 +25,52 @@ _TEXT_TASKS = frozenset({
     "question-answering", "image-text-to-text", "video-text-to-text", "audio-text-to-text", "any-to-any",
 })  # fmt: skip
 """Tasks of a source whose conversion generates text; an embedding model, say, is converted for something else."""
+_SEEING = "image-text-to-text"
+_TASKS_OF_SENSES: Mapping[str, frozenset[str]] = {
+    _SEEING: frozenset({"images"}),
+    "video-text-to-text": frozenset({"video"}),
+    "audio-text-to-text": frozenset({"audio"}),
+    "any-to-any": frozenset({"images", "audio"}),
+}
+"""The Hub's tasks of models that take more than text, and what such a model has to keep of it; of several, the two that
+`any-to-any` says.
+
+With the library `mlx`, the Hub's own snippet is that of mlx-vlm for `image-text-to-text` alone; there is no library
+`mlx-vlm` (huggingface/tasks 0.21.54, model-libraries.ts, model-libraries-snippets.ts). Its buttons for LM Studio and
+others want the tag `mlx` (local-apps.ts). Repos of mlx-community that hear, too, say `image-text-to-text`, as Gemma 3n.
+"""
+_ASK_PICTURES = frozenset({"image-to-text", "visual-question-answering", "document-question-answering"})
 
 
 def front_matter(evidence: Evidence) -> dict[str, Value]:
     """Return the metadata of one published variant."""
     quantized, repo = evidence.variant.quantized, evidence.destination.repo
-    text = evidence.source.pipeline_tag in _TEXT_TASKS or evidence.source.modality == "text"
     bits = evidence.variant.bits
     tags = ["mlx", *(["conversational"] if _is_chat(evidence) else []), *([f"{bits}-bit"] if bits else [])]
     data: dict[str, Value] = {
         **_licence(evidence),
         "language": _unique(code for code in evidence.language if re.fullmatch(LANGUAGE, code)),
         "library_name": "mlx",
-        "pipeline_tag": "text-generation" if text else None,
+        "pipeline_tag": _task(evidence),
         "base_model": _bases(evidence),
         "base_model_relation": _relation(evidence),
         "quantized_by": repo.partition("/")[0] if quantized and repo else None,
         "tags": _unique(tags),
     }
     return {key: value for key, value in data.items() if value not in (None, [], "")}
+
+
+def _task(evidence: Evidence) -> str | None:
+    """Return the task: the source's own of those that take more than text, where what it needs was kept."""
+    own = evidence.source.pipeline_tag
+    if not converter_of(evidence.tools).senses:
+        return "text-generation" if own in _TEXT_TASKS or evidence.source.modality == "text" else None
+    kept = senses(evidence)
+    if own is not None and own in _TASKS_OF_SENSES and (_TASKS_OF_SENSES[own] <= set(kept) or not kept):
+        return own
+    if own not in _TEXT_TASKS | _ASK_PICTURES:
+        return None
+    return "audio-text-to-text" if kept == ("audio",) else _SEEING
 
 
 def _bases(evidence: Evidence) -> Value:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlx_publish.card.senses import senses
+from mlx_publish.converters import converter_of
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.perceived import answers_of
 from mlx_publish.machine.packages import CUDA_PACKAGES
 
 _IMAGES = {
@@ -31,7 +34,9 @@ def _of_the_model(evidence: Evidence) -> Iterator[str]:
         yield f"It was published without all of its tests: {evidence.untested}"
     # Where text alone is published, the head of the card says it.
     what = _IMAGES.get(evidence.source.pipeline_tag or "")
-    if what and evidence.source.modality != "text":
+    if converter_of(evidence.tools).senses:
+        yield from _of_senses(evidence)
+    elif what and evidence.source.modality != "text":
         yield f"The source takes {what}; this conversion was made for text and tested with text only."
     if any(part and part.computed_in == "float32" for part in (evidence.smoke, evidence.fidelity)):
         yield (
@@ -49,6 +54,19 @@ def _of_the_model(evidence: Evidence) -> Iterator[str]:
     twin = _status(evidence, "twin-equal") in ("pass", "fixed", "warn") and not accepted
     if not twin and _status(evidence, "architecture-proven") not in ("pass", "fixed"):
         yield "Not proven: that MLX computes this architecture as transformers does."
+
+
+def _of_senses(evidence: Evidence) -> Iterator[str]:
+    """Yield what a model that takes more than text was not shown."""
+    media, kinds = evidence.smoke.pictures if evidence.smoke else None, senses(evidence)
+    untested = media.untested if media else dict.fromkeys(kinds, "")
+    for sense in dict.fromkeys((*untested, *(kind for kind in kinds if media and not answers_of(media, kind)))):
+        why = untested.get(sense, "")
+        yield f"It takes {sense}, which {'were' if sense == 'images' else 'was'} not tested{f': {why}' if why else ''}."
+    if media and answers_of(media, "images"):
+        yield "It was shown drawn pictures, one in a question; photographs and several pictures were not tested."
+    if media and answers_of(media, "audio"):
+        yield "It was played beeps, one file in a question; speech, music and several sounds were not tested."
 
 
 def _on_cuda(evidence: Evidence) -> bool:
@@ -86,7 +104,8 @@ def _of_answers(evidence: Evidence) -> Iterator[str]:
     if smoke.lists_tools:
         yield "The chat template lists tools; how well the model calls them was not tested."
     if smoke.chat_template and _status(evidence, "other-engines") not in ("pass", "fixed", "warn"):
-        yield ("The chat template was rendered by transformers and mlx-lm; other template engines were not compared.")
+        library = converter_of(evidence.tools).distribution
+        yield f"The chat template was rendered by transformers and {library}; other template engines were not compared."
 
 
 # What was so in the hour of publishing and says nothing of the model.

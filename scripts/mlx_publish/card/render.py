@@ -18,6 +18,7 @@ from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
 from mlx_publish.card.quantized import quantized
 from mlx_publish.card.rounding_chart import Point
+from mlx_publish.card.senses import perceived, picture
 from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.words import by_size, choice, form, here, needed_memory, shared, short_tokens
 from mlx_publish.chat.described import described
@@ -92,6 +93,9 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "speed": _speed(ladder),
         "nvidia": _nvidia(evidence),
         "snippet": converter.snippet(load_as, smoke),
+        "library": {"name": Markdown(converter.distribution), "module": Markdown(converter.module)},
+        "perceived": perceived(evidence),
+        "has_picture": picture(evidence) is not None,
         "tools_snippet": converter.tools_snippet(smoke),
         "commands": converter.commands(load_as, smoke),
         "described": list(described(smoke.capabilities)) if smoke and smoke.capabilities else [],
@@ -102,7 +106,7 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "legal_files": legal_files(evidence),
         "adapter_words": adapter_words(evidence),
         "again": again(evidence),
-        "swift": swift(load_as, smoke),
+        "swift": swift_of_pictures(load_as) if converter.senses else swift(load_as, smoke),
         "form": form(evidence),
         "quantized": quantized(evidence),
         "held": held(evidence),
@@ -153,6 +157,24 @@ def swift(load_as: str, smoke: SmokeSpec | None) -> str:
             ")",
             "let session = ChatSession(model)",
             f'print(try await session.respond(to: "{asked}"))',
+        )
+    )
+
+
+def swift_of_pictures(load_as: str) -> str:
+    """Return Swift for MLXVLM of mlx-swift-lm, whose `ChatSession` takes a picture beside the question."""
+    return "\n".join(
+        (
+            "import Foundation",
+            "import MLXLMCommon",
+            "import MLXVLM",
+            "",
+            "let model = try await VLMModelFactory.shared.loadContainer(",
+            f'    configuration: .init(id: "{load_as}")',
+            ")",
+            "let session = ChatSession(model)",
+            'let picture = URL(fileURLWithPath: "picture.png")',
+            'print(try await session.respond(to: "Describe this picture.", image: .url(picture)))',
         )
     )
 

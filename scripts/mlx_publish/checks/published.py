@@ -34,7 +34,7 @@ class Facts:
     tensors: tuple[TensorInfo, ...]
     config: Mapping[str, Any]
     texts: Mapping[str, str | None]
-    """What is made from the evidence, as published."""
+    """What is made from the evidence, as published; of a picture the SHA-256."""
     rendered: Mapping[str, str | None] | str
     """The same, made anew; or the reason why that is not possible here."""
     made: Mapping[str, str] | None = None

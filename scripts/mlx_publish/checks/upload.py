@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.listed import shown
-from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE
+from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, PICTURE
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.planned import is_portable, plan_of, wrong_plan
 from mlx_publish.evidence.quantization import PLAN_FILE
@@ -40,6 +40,9 @@ class Parcel:
     chart: str | None = None
     """ladder.svg as it is, and as it is rendered; None if there is none."""
     rendered_chart: str | None = None
+    picture: str | None = None
+    """SHA-256 of picture.png as it is, and as it is drawn; None if there is none."""
+    drawn_picture: str | None = None
     leaks: tuple[str, ...] = ()
     """Secrets in what would be sent: where each stands and what it is, never the secret itself."""
     unlisted: tuple[str, ...] = ()
@@ -89,6 +92,7 @@ def _card(parcel: Parcel) -> Says:
         for name, here, rendered in (
             ("README.md", parcel.card, parcel.rendered),
             ("ladder.svg", parcel.chart, parcel.rendered_chart),
+            (PICTURE, parcel.picture, parcel.drawn_picture),
         )
         if here != rendered
     ]

@@ -34,7 +34,7 @@ def add_recipe_for(options: argparse.Namespace, flags: Mapping[str, str], consol
         pass
     print_proposed(console, proposed)
     console.say(f"{'wrote' if placed.written else 'unchanged'} {folder / name}")
-    print_next(console, next_commands(proposed.recipe))
+    print_next(console, next_commands(proposed))
     written = [path.as_posix() for path in placed.written]
     print_json(options, {"written": written, "recipe": as_json(proposed)})
     return 0

@@ -177,6 +177,6 @@ def _next_commands(folder: Path, proposed: Proposed | None, *, has_git: bool) ->
     if not has_git:
         yield "git init --initial-branch=main"
     if proposed:
-        yield from next_commands(proposed.recipe)
+        yield from next_commands(proposed)
     else:
         yield "mlx-publish recipe REPO"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from mlx_publish.commands._proposing import Proposed
 from mlx_publish.evidence.records import to_json
-from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text import kit
 from mlx_publish.text.console import Console
 
@@ -53,8 +52,9 @@ def as_json(proposed: Proposed) -> dict[str, object]:
     }
 
 
-def next_commands(recipe: Recipe) -> Iterator[str]:
+def next_commands(proposed: Proposed) -> Iterator[str]:
     """Yield what to run once a recipe is written."""
+    recipe = proposed.recipe
     if importlib.util.find_spec("mlx_lm") is None:
         yield kit.install("mlx")
     yield f"mlx-publish run --recipe {recipe.place} --into cards"

@@ -21,7 +21,7 @@ from mlx_publish.recipes.read import VARIANT_FLAGS, recipe_from_data, recipe_fro
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import recipe_lines
 from mlx_publish.source.at_a_glance import LICENCE, Glance
-from mlx_publish.source.proposal import Ladder, Proposal, ladder, narrower_groups
+from mlx_publish.source.proposal import NOTHING, Beside, Ladder, Proposal, ladder, narrower_groups
 from mlx_publish.text.harmless import one_line
 from mlx_publish.text.numbers import count, size
 from mlx_publish.text.temporary import TemporaryFolder
@@ -77,15 +77,16 @@ def propose(wish: Wish, kit: RunningKit, policy: Policy | None, recipes: Path = 
     adapter = _adapter_of(given)
     given |= {"adapter_revision": adapter.commit} if adapter else {}
     glance = Glance(repo, revision if is_commit(revision) else resolve(repo, revision or None), adapter)
-    modality = glance.senses()
-    if modality:
+    senses = glance.senses()
+    if senses and not glance.keeps_senses():
         given = {"modality": "text"} | given
-    stem = "{source}-text-MLX-{variant}" if modality else "{source}-MLX-{variant}"
+    stem = "{source}-text-MLX-{variant}" if senses and given.get("modality") else "{source}-MLX-{variant}"
     base = {"to": f"{wish.namespace}/{stem}"} | given if wish.namespace else given
     named = {"source": repo, "revision": glance.commit} | base
-    steps = _named_variants(glance, named) if _names_variants(given) else _variants(glance, wish)
-    steps, findings = _judged(glance, named, steps)
-    text = _text(glance, named, steps, findings, kit, modality)
+    beside = NOTHING if given.get("modality") else _beside(glance, senses)
+    steps = _named_variants(glance, named, beside) if _names_variants(given) else _variants(glance, wish, beside)
+    steps, findings = _judged(glance, named, steps, beside)
+    text = _text(glance, named, steps, findings, kit, senses)
     recipe = _read(text, given.get("name") or recipe_from_flags(named).name, recipes)
     if policy:
         judge(recipe, policy)
@@ -113,24 +114,29 @@ def _adapter_of(given: Mapping[str, str]) -> RepoFiles | None:
     return RepoFiles(named, pinned(named, given.get("adapter_revision"))) if re.fullmatch(REPO, named) else None
 
 
+def _beside(glance: Glance, senses: str) -> Beside:
+    """Return what is kept beside the language model."""
+    return Beside(sum(tower.nbytes for tower in glance.metadata.towers), senses) if senses else NOTHING
+
+
 def _names_variants(given: Mapping[str, str]) -> bool:
     return bool(set(given) & {"variants", *VARIANT_FLAGS})
 
 
-def _named_variants(glance: Glance, named: Mapping[str, str]) -> Ladder:
+def _named_variants(glance: Glance, named: Mapping[str, str], beside: Beside) -> Ladder:
     """Return the variants that flags name."""
     tensors, declared = glance.metadata.language_tensors, glance.metadata.config.dtype
     proposals = []
     for spec in recipe_from_flags(named).variants:
         keys = {key: value for key, value in spec.model_dump(mode="json").items() if value is not None}
-        weights = estimate_bytes(tensors, spec, declared)
+        weights = estimate_bytes(tensors, spec, declared) + beside.bytes
         spelled = spec.label if "variants" in named else json.dumps(keys)
-        proposals.append(Proposal(spelled, spec, weights, size(weights)))
+        proposals.append(Proposal(spelled, spec, weights, beside.size(weights)))
     return Ladder(tuple(proposals))
 
 
-def _variants(glance: Glance, wish: Wish) -> Ladder:
-    steps = ladder(glance.metadata.language_tensors, glance.metadata.config.dtype, wish.memory)
+def _variants(glance: Glance, wish: Wish, beside: Beside) -> Ladder:
+    steps = ladder(glance.metadata.language_tensors, glance.metadata.config.dtype, wish.memory, beside)
     if not steps.proposals:
         raise Refused(
             f"no variant of {glance.repo} fits a Mac with {wish.memory >> 30} GB: {'; '.join(steps.left_out)}",
@@ -140,11 +146,13 @@ def _variants(glance: Glance, wish: Wish) -> Ladder:
     return steps
 
 
-def _judged(glance: Glance, named: Mapping[str, str], steps: Ladder) -> tuple[Ladder, tuple[Finding, ...]]:
+def _judged(
+    glance: Glance, named: Mapping[str, str], steps: Ladder, beside: Beside
+) -> tuple[Ladder, tuple[Finding, ...]]:
     """Return the variants that no check refuses, and the findings of the first of them."""
     kept, lost, findings = list[Proposal](), list(steps.left_out), dict[str, tuple[Finding, ...]]()
     for proposal in steps.proposals:
-        narrow = narrower_groups(proposal, glance.metadata.language_tensors, glance.metadata.config.dtype)
+        narrow = narrower_groups(proposal, glance.metadata.language_tensors, glance.metadata.config.dtype, beside)
         for step in filter(None, (proposal, narrow)):
             checks = _findings(glance, named, step)
             failed = _refusal(checks)
@@ -182,7 +190,7 @@ def _text(
     steps: Ladder,
     findings: tuple[Finding, ...],
     kit: RunningKit,
-    modality: str,
+    senses: str,
 ) -> str:
     """Return the recipe as YAML with the reason for each choice beside it."""
     described = {key: text for key, text in named.items() if key not in ("variants", *VARIANT_FLAGS)}
@@ -195,7 +203,8 @@ def _text(
         summary=_summary(glance, recipe),
         source=glance.repo,
         commit=glance.commit,
-        modality=modality if recipe.spec.modality else "",
+        left_behind=senses if recipe.spec.modality else "",
+        kept="" if recipe.spec.modality else senses,
         proposals=steps.proposals,
         left_out=steps.left_out,
         to=recipe.spec.to if _PLAIN.fullmatch(recipe.spec.to) else json.dumps(recipe.spec.to, ensure_ascii=False),
@@ -209,11 +218,17 @@ def _summary(glance: Glance, recipe: Recipe) -> str:
     licence = glance.licence(recipe)
     parts = (
         one_line(str(metadata.config.model_type), 60),
-        f"{count(glance.parameters)} parameters",
+        f"{count(glance.parameters)} parameters{_of_towers(glance, recipe)}",
         f"{size(glance.files_bytes)} of files",
         f"licence {one_line(licence.name or licence.id or 'not named', 60)}",
     )
     return f"{recipe.source_name}: {', '.join(parts)}"
+
+
+def _of_towers(glance: Glance, recipe: Recipe) -> str:
+    """Return how many parameters more are kept of a source that sees or hears."""
+    parameters = 0 if recipe.spec.modality else sum(tower.size for tower in glance.metadata.towers)
+    return f" and {count(parameters)} for {glance.senses()}" if parameters else ""
 
 
 def _read(text: str, name: str, recipes: Path) -> Recipe:

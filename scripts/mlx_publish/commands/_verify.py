@@ -9,12 +9,14 @@ from pathlib import Path
 
 from mlx_publish import __version__
 from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
+from mlx_publish.card.senses import picture_digest
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.commands._differences import print_differences
 from mlx_publish.commands._verdict import print_verdict
 from mlx_publish.converters import converter_of
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.digests import PICTURE
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.model.files import read_json_file
@@ -99,7 +101,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         sizes={path: entry.size for path, entry in published.entries.items()},
         tensors=published.tensors(),
         config=read_json_file(published.files, "config.json") or {},
-        texts={path: published.text(path) for path in (CARD, CHART)},
+        texts={path: published.text(path) for path in (CARD, CHART)} | {PICTURE: published.sha256.get(PICTURE)},
         rendered=_rendered(evidence),
         made=made.sha256 if made else None,
         weights=made.weights if made else None,
@@ -111,7 +113,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
 
 
 def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
-    """Return card and chart made anew, or why they cannot be."""
+    """Return card, chart and the picture's SHA-256 made anew, or why they cannot be."""
     if evidence.generator != __version__:
         return (
             f"rendered by mlx-publish {evidence.generator}; only that version can repeat it, and this is {__version__}"
@@ -120,7 +122,7 @@ def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
         return f"rendered with the publisher's own templates: {', '.join(sorted(evidence.templates))}"
     name = evidence.destination.name
     card = render_card(name, evidence.destination.repo or name, evidence.words.notes, evidence)
-    return {CARD: card, CHART: render_chart(evidence)}
+    return {CARD: card, CHART: render_chart(evidence), PICTURE: picture_digest(evidence)}
 
 
 def _again(published: Published, given: Given, work: Path | None, console: Console) -> Rebuilt:

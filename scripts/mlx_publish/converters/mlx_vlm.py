@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_publish.children.installing import install
 from mlx_publish.children.other_python import Python
 from mlx_publish.children.vision import NoVision, find_vision, package_folder
 from mlx_publish.converters._assigned import assigned
 from mlx_publish.converters._converter import Commands, Converter, Support
-from mlx_publish.converters._mlx_vlm_use import commands, snippet
+from mlx_publish.converters._mlx_vlm_use import commands, sampling_flags, snippet
 
 if TYPE_CHECKING:
+    from mlx_publish.evidence.evidence import Sampling
     from mlx_publish.evidence.measurements import SmokeSpec
 
 # What a module of a family defines: without settings for them it has no tower.
@@ -42,6 +45,10 @@ class MlxVlm(Converter):
         except NoVision as reason:
             return str(reason)
         return ""
+
+    def install(self, tell: Callable[[str], object]) -> str:
+        """Let the session of nox that started us make the environment with mlx-vlm."""
+        return install(tell)
 
     def support(self) -> Support | None:
         """Return the model types that mlx-vlm has a package for or maps to one; None where it is not installed.
@@ -73,6 +80,10 @@ class MlxVlm(Converter):
     def commands(self, load_as: str, smoke: SmokeSpec | None) -> Commands:
         """Return lines for `mlx_vlm.generate`, `mlx_vlm.chat` and `mlx_vlm.server`."""
         return commands(load_as, smoke)
+
+    def sampling_flags(self, sampling: Sampling) -> str:
+        """Return options of `mlx_vlm.generate`."""
+        return sampling_flags(sampling)
 
 
 def _is_model(path: Path) -> bool:

@@ -15,8 +15,10 @@ Read: TypeAlias = "Callable[[int], None]"
 """Takes how many bytes more were read."""
 _MOST = 16  # threads; more readers make no disk faster
 SCHEMA = "mlx-publish/evidence/1"
+PICTURE = "picture.png"
+"""The picture that the card of a model that sees shows, beside it."""
 # They are made from the evidence, or sign it, so they cannot stand in it.
-MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "model.sig"})
+MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", PICTURE, "model.sig"})
 
 
 @dataclass(frozen=True, order=True)

@@ -65,6 +65,13 @@ class TextProof(Open):
     same_first_choice: Share | None
 
 
+class PicturesProofSpec(Open):
+    """The twin with pictures in its prompt; `not_proven` is why none were shown to it."""
+
+    texts: Annotated[list[TextProof], Field(max_length=1000)]
+    not_proven: Annotated[str, Field(max_length=1000)] = ""
+
+
 class ProofSpec(Open):
     """The twin: a small random model with the source's config, in mlx-lm and in another implementation."""
 
@@ -72,6 +79,7 @@ class ProofSpec(Open):
     versions: Texts
     mlx_lm: Texts
     texts: list[TextProof] = Field(min_length=1, max_length=1000)
+    pictures: PicturesProofSpec | None = None
 
 
 class Kind(Open):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from mlx_publish.evidence.digests import PICTURE
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.results import PublishedRepo
@@ -27,7 +28,7 @@ from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.markdown import cell, hub, link, table
 from mlx_publish.work import Work
 
-FILES = ("mlx-publish.json", "mlx-publish.sig", "ladder.svg", PLAN_FILE)
+FILES = ("mlx-publish.json", "mlx-publish.sig", "ladder.svg", PICTURE, PLAN_FILE)
 """Files beside a card in `model/` that are handed on with it."""
 _WORST = ("error", "refused", "pass")
 

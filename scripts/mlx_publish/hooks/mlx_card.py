@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlx_publish.card.render import UNRENDERABLE, has_chart, render, render_chart
+from mlx_publish.card.senses import picture
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
 from mlx_publish.errors import BadInput, Fault, PublishError, in_file
+from mlx_publish.evidence.digests import PICTURE
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.hooks.cores import shared
 from mlx_publish.hooks.evidence import Claim, EvidenceFile, disagreements, read_evidence
@@ -205,6 +207,7 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Fault
             yield Fault(message, in_file(folder / CARD, line), remedy=made.again)
         # Where labels go takes a hundred times as long as a card, so only a chart that is named is drawn again.
         yield from _chart(made, drawn=chart)
+        yield from _picture(made)
     except PublishError as error:
         yield from faults_of(error, folder / EVIDENCE)
 
@@ -215,6 +218,18 @@ def _read(path: Path) -> str:
         return read_within(path, LARGEST).decode("utf-8", "replace")
     except FaultyJson as error:
         raise BadInput(error.message, place=in_file(path), remedy="Restore the file that mlx-publish wrote.") from error
+
+
+def _picture(made: _Made) -> Iterator[Fault]:
+    path = made.folder / PICTURE
+    with made.whole():
+        wanted = picture(made.file.evidence)
+    if wanted is not None and not path.is_file():
+        yield Fault(f"no {PICTURE} next to it", in_file(made.folder / CARD), remedy=made.again)
+    elif wanted is None and path.is_file():
+        yield Fault("the card shows no picture", in_file(path), remedy="Remove the file.")
+    elif wanted is not None and (path.stat().st_size != len(wanted) or path.read_bytes() != wanted):
+        yield Fault("is not the picture that the evidence names", in_file(path), remedy=made.again)
 
 
 def _chart(made: _Made, *, drawn: bool) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, Refused
-from mlx_publish.evidence.digests import FileDigest, Read, git_sha1_of, listing, sha256_of_all
+from mlx_publish.evidence.digests import PICTURE, FileDigest, Read, git_sha1_of, listing, sha256_of_all
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.drafters import FOLDER as DRAFTER
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _DRAFTER = frozenset({f"{DRAFTER}/config.json", f"{DRAFTER}/{INDEX}"})
 _OTHERS = frozenset({
-    "README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "config.json", "generation_config.json", INDEX,
-    PLAN_FILE,
+    "README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", PICTURE, "config.json",
+    "generation_config.json", INDEX, PLAN_FILE,
 }) | PROCESSOR  # fmt: skip
 # Code and pickles give themselves away by how they begin, whatever they are called.
 _FOREIGN = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence.digests import sha256_of
+from mlx_publish.evidence.digests import PICTURE, sha256_of
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.files import write_atomically
@@ -18,6 +18,7 @@ FILES = {
     "evidence.json": "mlx-publish.json",
     "evidence.sig": "mlx-publish.sig",
     "ladder.svg": "ladder.svg",
+    PICTURE: PICTURE,
     PLAN_FILE: PLAN_FILE,
 }
 """Files of a card by their names in the work tree, and as the published folder calls them."""
@@ -29,11 +30,11 @@ def card_folder(recipe: Recipe, variant: Variant, cards: Path) -> Path:
 
 
 def put_card(context: Context, variant: Variant, cards: Path) -> Path:
-    """Put card, evidence, chart and plan of a variant into the work tree. Return their folder."""
+    """Put card, evidence, chart, picture and plan of a variant into the work tree. Return their folder."""
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
     for name, published in FILES.items():
         if (model / published).exists():
-            write_atomically(folder / name, (model / published).read_bytes().decode("utf-8"))
+            write_atomically(folder / name, (model / published).read_bytes())
         else:
             (folder / name).unlink(missing_ok=True)
     return folder
@@ -55,7 +56,7 @@ def _make(recipe: Recipe, cards: Path, *, small: bool = False) -> str:
 
 
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
-    """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` if nothing was reviewed.
+    """Replace card, evidence, chart and picture in `model/` by the reviewed ones. `BadInput` if nothing was reviewed.
 
     The plan stays: the weights were made by it, so one that differs is refused.
     """

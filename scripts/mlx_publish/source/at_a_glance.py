@@ -18,6 +18,7 @@ from mlx_publish.hub.repo import RepoFiles, exists
 from mlx_publish.model.fused_files import FusedFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.senses import in_words, senses_in
+from mlx_publish.model.spellings import class_type
 from mlx_publish.recipes.recipe import Recipe, Variant
 
 LICENCE = "licence"
@@ -57,6 +58,13 @@ class Glance:
         keys = senses_in(self.metadata.config.raw) or [tower.name for tower in self.metadata.towers]
         return in_words(keys) if keys else ""
 
+    def keeps_senses(self) -> bool:
+        """Return whether a converter keeps that, as far as is known here: one that is not installed is asked later."""
+        if not senses_in(self.metadata.config.raw):
+            return False
+        support = converter_for(lambda: self.metadata.config.model_type, senses=True).support()
+        return support is None or class_type(self.metadata.config.raw) in support.types
+
     def licence(self, recipe: Recipe) -> Licence:
         """Return the licence of the recipe, else that of the source's card."""
         return licence_of(recipe, self.metadata.licence_card)
@@ -84,7 +92,8 @@ class Glance:
 
     def _loads(self, recipe: Recipe) -> Loads:
         try:
-            return loads(converter_for(lambda: self.metadata.config.model_type, senses=self._keeps(recipe)))
+            chosen = converter_for(lambda: self.metadata.config.model_type, senses=self._keeps(recipe))
+            return replace(loads(chosen), lacking="")  # a run installs it, elsewhere perhaps
         except Refused:  # its config cannot be read, which a check says
             return loads(CONVERTERS[0])
 

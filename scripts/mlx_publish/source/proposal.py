@@ -67,30 +67,47 @@ def memory_of(text: str) -> int:
     return int(match[1]) << 30
 
 
-def ladder(tensors: Sequence[TensorInfo], declared: str | None, memory: int) -> Ladder:
-    """Propose variants of a language model that fit a Mac with `memory` bytes."""
+@dataclass(frozen=True)
+class Beside:
+    """What is kept beside the language model, as it is, whatever the variant: its bytes, and what it is for."""
+
+    bytes: int = 0
+    words: str = ""
+
+    def size(self, weights: int) -> str:
+        """Return the size of all weights in words."""
+        return f"{size(weights)} ({size(self.bytes)} of it for {self.words})" if self.words else size(weights)
+
+
+NOTHING = Beside()
+
+
+def ladder(tensors: Sequence[TensorInfo], declared: str | None, memory: int, beside: Beside = NOTHING) -> Ladder:
+    """Propose variants of a model that fit a Mac with `memory` bytes; `tensors` are those of its language model."""
     rungs = _rungs(sum(tensor.size for tensor in tensors), declared)
     fitting, left_out = list[Proposal](), list[str]()
     for rung in rungs:
-        proposal = _proposal(rung, tensors, declared)
+        proposal = _proposal(rung, tensors, declared, beside)
         if proposal.weights * HEADROOM <= usable(memory):
             fitting.append(proposal)
         else:
             left_out.append(f"{rung.name} ({size(proposal.weights)}) does not fit a Mac with {memory >> 30} GB")
-    last = _proposal(_FALLBACK, tensors, declared)
+    last = _proposal(_FALLBACK, tensors, declared, beside)
     if not fitting and last.weights * HEADROOM <= usable(memory):
         fitting.append(last)
     return Ladder(tuple(fitting), tuple(left_out))
 
 
-def narrower_groups(proposal: Proposal, tensors: Iterable[TensorInfo], declared: str | None) -> Proposal | None:
+def narrower_groups(
+    proposal: Proposal, tensors: Iterable[TensorInfo], declared: str | None, beside: Beside = NOTHING
+) -> Proposal | None:
     """Return the same width in groups of 32, for layers that groups of 64 do not divide; None where unquantized."""
     bits = proposal.spec.form.bits
     if bits is None:
         return None
     spec = Variant.model_validate({"bits": bits, "group_size": 32})
-    weights = estimate_bytes(tensors, spec, declared)
-    reason = f"{size(weights)}: groups of 32, because groups of 64 do not divide its layers"
+    weights = estimate_bytes(tensors, spec, declared) + beside.bytes
+    reason = f"{beside.size(weights)}: groups of 32, because groups of 64 do not divide its layers"
     return Proposal(f"{{bits: {bits}, group_size: 32}}", spec, weights, reason)
 
 
@@ -101,9 +118,9 @@ def _rungs(parameters: int, declared: str | None) -> tuple[Rung, ...]:
     return (*_SMALL_RUNGS, Rung(half, "not quantized; the variant to compare the others with"))
 
 
-def _proposal(rung: Rung, tensors: Iterable[TensorInfo], declared: str | None) -> Proposal:
+def _proposal(rung: Rung, tensors: Iterable[TensorInfo], declared: str | None, beside: Beside) -> Proposal:
     dtypes = {"bf16": "bfloat16", "fp16": "float16"}
     keys = {"dtype": dtypes[rung.name]} if rung.name in dtypes else {"bits": int(rung.name[0])}
     spec = Variant.model_validate(keys)
-    weights = estimate_bytes(tensors, spec, declared)
-    return Proposal(rung.name, spec, weights, f"{size(weights)}: {rung.why}")
+    weights = estimate_bytes(tensors, spec, declared) + beside.bytes
+    return Proposal(rung.name, spec, weights, f"{beside.size(weights)}: {rung.why}")

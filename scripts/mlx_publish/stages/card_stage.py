@@ -7,12 +7,13 @@ from importlib.resources import files
 
 from mlx_publish import __version__
 from mlx_publish.card.render import load_as, render, render_chart
+from mlx_publish.card.senses import picture
 from mlx_publish.card.templates import templates_of
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.digests import PICTURE, digest_of, sha256_of
 from mlx_publish.evidence.results import CardFiles
 from mlx_publish.evidence.stages import MEASURED
 from mlx_publish.recipes.recipe import Variant
@@ -69,11 +70,12 @@ def _card(context: Context, variant: Variant) -> Outcome:
     write_atomically(context.work.model(variant.label) / "mlx-publish.json", text)
     sign_evidence(text.encode(), context.work.model(variant.label) / PUBLISHED)
     write_atomically(context.work.model(variant.label) / "README.md", render(context.recipe, variant, evidence))
-    path = context.work.model(variant.label) / "ladder.svg"
-    if chart := render_chart(evidence):
-        write_atomically(path, chart)
-    else:
-        path.unlink(missing_ok=True)
+    for name, content in (("ladder.svg", render_chart(evidence)), (PICTURE, picture(evidence))):
+        path = context.work.model(variant.label) / name
+        if content:
+            write_atomically(path, content)
+        else:
+            path.unlink(missing_ok=True)
     return Outcome(checks, CardFiles(digest_of(evidence.plain), _digests(context, variant)))
 
 
@@ -82,8 +84,10 @@ def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
     model = context.work.model(variant.label)
     texts = {name: model / name for name in ("README.md", "ladder.svg")}
     digests = {name: digest_of(path.read_text("utf-8")) if path.exists() else None for name, path in texts.items()}
+    shown = {PICTURE: sha256_of(model / PICTURE)} if (model / PICTURE).exists() else {}
     return {
         **digests,
+        **shown,
         "mlx-publish.json": digest_of(read_json(model / "mlx-publish.json")),
         "evidence.json": digest_of(read_json(context.work.variant(variant.label) / "evidence.json")),
     }

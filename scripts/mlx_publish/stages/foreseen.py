@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlx_publish import __version__
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
+from mlx_publish.card.senses import picture_digest
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, wrong_list
 from mlx_publish.checks.signed import ATTESTED
@@ -14,6 +15,7 @@ from mlx_publish.checks.upload import KNOWN_AHEAD, Parcel
 from mlx_publish.context import Context
 from mlx_publish.errors import Refused
 from mlx_publish.evidence import stages
+from mlx_publish.evidence.digests import PICTURE, sha256_of
 from mlx_publish.evidence.evidence import Evidence, SourceSpec
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding, Report
@@ -120,6 +122,8 @@ def judge_reviewed(context: Context, variant: Variant, evidence: Evidence) -> tu
             strangers=(),
             chart=chart,
             rendered_chart=render_chart(evidence),
+            picture=sha256_of(folder / PICTURE) if (folder / PICTURE).is_file() else None,
+            drawn_picture=picture_digest(evidence),
             unlisted=tuple(map(str, (*wrong_list(evidence), *unaccepted(evidence, context.recipe.accepted)))),
             forbidden=judge_licence(evidence.licence.id, policy, evidence.licence_of_adapter) if policy else None,
             plan=plan_digest(folder),

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
+from mlx_publish.card.senses import picture_digest
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.listed import shown, unaccepted, wrong_list
 from mlx_publish.checks.signed import ATTESTED
@@ -17,7 +18,7 @@ from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import converted_now, rebuilt
 from mlx_publish.errors import BadInput, Place, Refused
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.digests import PICTURE, digest_of
 from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import HeldBack, PublishedFolder, PublishedRepo
@@ -188,6 +189,8 @@ def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence:
         strangers=tuple(strangers(folder)),
         chart=_text(folder / "ladder.svg"),
         rendered_chart=render_chart(evidence),
+        picture=next((file.sha256 for file in files if file.path == PICTURE), None),
+        drawn_picture=picture_digest(evidence),
         leaks=tuple(leaks((file.path, file.local) for file in files)),
         unlisted=tuple(map(str, unlisted)),
         differences=tuple(map(str, compared.differences)),

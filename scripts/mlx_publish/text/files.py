@@ -13,7 +13,7 @@ from mlx_publish.text.json_text import read
 from mlx_publish.text.temporary import TemporaryFolder
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write aside, then rename: a reader sees the old content or the new, never a part. A file keeps its mode.
 
     Removes what a killed writer left aside; nobody else may write the same file at the same time.
@@ -24,8 +24,8 @@ def write_atomically(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     aside = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         aside.chmod(path.stat().st_mode & 0o777 if path.is_file() else 0o644)
