@@ -26,6 +26,7 @@ import sessions
 import torch_environment
 import vision_environment
 from mlx_publish.children import private_folder
+from mlx_publish.children.installing import INSTALLER
 from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
 from mlx_publish.commands import registry
@@ -211,10 +212,11 @@ def node_modules(session: nox.Session) -> dict[str, str]:
     return {"MLX_PUBLISH_NODE_MODULES": str(folder)}
 
 
-def mlx_publish(session: nox.Session, python: Path, *arguments: str) -> None:
+def mlx_publish(session: nox.Session, python: Path, *arguments: str, **variables: str) -> None:
     """Run the command line of this checkout where the caller stands."""
     session.chdir(session.invoked_from)
-    start(session, *isolated("mlx_publish", *arguments, executable=python), **reference_python(), **script(session))
+    variables |= reference_python() | script(session)
+    start(session, *isolated("mlx_publish", *arguments, executable=python), **variables)
 
 
 def script(session: nox.Session) -> dict[str, str]:
@@ -222,6 +224,16 @@ def script(session: nox.Session) -> dict[str, str]:
     if "GITHUB_ACTIONS" in os.environ:
         return {}
     return {kit.SCRIPT: shlex.quote(os.path.relpath(ROOT / "scripts" / "bootstrap.sh", session.invoked_from))}
+
+
+def vision_installer() -> dict[str, str]:
+    """Return the variable by which a stage may have mlx-vlm installed, if its source needs it and it is not there.
+
+    Whether it does is known only once the stage has read the source's config.
+    """
+    if vision_environment.VARIABLE in os.environ or vision_environment.python():
+        return {}
+    return {INSTALLER: sys.executable}
 
 
 def reference_python() -> dict[str, str]:
@@ -253,7 +265,9 @@ def command_session(command: Command, extras: tuple[str, ...]) -> None:
         # To rebuild is to convert, which `verify` alone does not need.
         needed = ("mlx", "sign") if "--rebuild" in session.posargs else extras
         name = "pipeline" if "mlx" in needed else "plan"
-        mlx_publish(session, environment(session, name, *needed), command.name, *session.posargs)
+        converts = command.computes or "--rebuild" in session.posargs
+        installer = vision_installer() if converts else {}
+        mlx_publish(session, environment(session, name, *needed), command.name, *session.posargs, **installer)
 
     words = "" if command.computes else "; its environment has MLX" if "mlx" in extras else "; needs no MLX"
     run.__doc__ = f"mlx-publish {command.name} -- ...{words}"
@@ -284,11 +298,12 @@ def reference(session: nox.Session) -> None:
 
 @nox.session(tags=["machine"])
 def vision(session: nox.Session) -> None:
-    """Install mlx-vlm, so that smoke can prove a drafter (`mtp: keep`)."""
+    """Install mlx-vlm ahead of the first model that sees or hears; a drafter (`mtp: keep`) needs it, too."""
     if vision_environment.python() is None:
         session.log("creating the environment with mlx-vlm (once)")
     if reason := vision_environment.make():
-        session.warn(reason)
+        named = f"{vision_environment.VARIABLE} to a Python with mlx-vlm"
+        session.warn(f"{reason}. Run it again with network access, or set {named}")
         sys.exit(4)
     session.log("mlx-vlm is installed, and the sessions of the stages use it. Without nox, run:")
     session.log(f"export {vision_environment.VARIABLE}={vision_environment.python()}")

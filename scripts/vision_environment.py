@@ -1,7 +1,8 @@
-"""The environment with mlx-vlm, in which `smoke` proves a drafter made of multi-token heads.
+"""The environment with mlx-vlm, which converts and runs models that see, and proves a drafter of multi-token heads.
 
-mlx-vlm asks for what sees and hears: 1.1 GB with it. Text needs a small part, in the lock's versions of the stages, so
-mlx-vlm itself is installed without its dependencies: 0.4 GB. The noxfile and the tests share what is made here.
+mlx-vlm asks for much that the kit does not use, as OpenCV, data sets and a server: 1.1 GB with it. So it is installed
+without its dependencies, beside those packages that it imports, in the lock's versions of the stages: 0.4 GB. The
+noxfile, the stages that it starts (`python -m vision_environment`) and the tests share what is made here.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ ALONE = Path(__file__).with_name("vision.txt")
 """mlx-vlm and Pillow with their hashes; `nox -s lock` writes it."""
 VARIABLE = "MLX_PUBLISH_VISION_PYTHON"
 # What mlx-vlm imports, and the engine beside it.
-NEEDED = ("mlx", "mlx[cpu]", "mlx-lm", "transformers", "numpy", "requests", "tqdm", "sentencepiece", "jinja2")
+NEEDED = ("mlx", "mlx-lm", "transformers", "numpy", "requests", "tqdm", "sentencepiece", "jinja2", "pydantic")
 _IMPORTED = "import mlx_vlm.utils, mlx_vlm.generate.ar, mlx_vlm.speculative.drafters, tokenizers"
-_OTHERWISE = f"Run it again with network access, or set {VARIABLE} to a Python that has mlx-vlm."
 
 
 def requirements() -> str:
     """Return all of it as lines of a requirements file, with hashes."""
-    locked = lock.part(NEEDED, lock.entries(lock.LOCK.read_text(encoding="utf-8")))
+    build = "mlx[cuda13]" if os.environ.get("MLX_PUBLISH_BACKEND") == "cuda" else "mlx[cpu]"
+    locked = lock.part((*NEEDED, build), lock.entries(lock.LOCK.read_text(encoding="utf-8")))
     return "".join(f"{entry.line()}\n" for entry in locked) + ALONE.read_text(encoding="utf-8")
 
 
@@ -58,12 +59,12 @@ def _make(there: Path) -> str:
     wanted.write_text(requirements(), encoding="utf-8")
     options = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(wanted))
     if said := run(there, *_installer(own), *options):
-        return f"mlx-vlm cannot be installed: {said}. {_OTHERWISE}"
+        return f"mlx-vlm cannot be installed: {said}"
     (there / ".lock").unlink(missing_ok=True)
     # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
     run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
     if said := run(there, own, "-I", "-c", _IMPORTED):
-        return f"mlx-vlm cannot be imported here: {said}. {_OTHERWISE}"
+        return f"mlx-vlm cannot be imported here: {said}"
     return ""
 
 
@@ -76,3 +77,17 @@ def _installer(own: str) -> tuple[str, ...]:
         return (uv, "pip", "install", "--quiet", "--python", own, *asked.options)
     pip = (sys.executable, "-I", "-m", "pip", "--python", own)
     return (*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile")
+
+
+def main() -> int:
+    """Make it and print its Python, or say on the last line of stderr why that is not possible."""
+    reason, there = make(), python()
+    if there is None:
+        sys.stderr.write(f"{reason or 'it is not there'}\n")
+        return 4
+    sys.stdout.write(f"{there}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

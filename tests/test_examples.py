@@ -60,7 +60,8 @@ def test_a_pinned_recipe_is_within_the_policy(policy: Policy, tmp_path: Path) ->
 
 def test_the_recipes_show_what_their_page_says() -> None:
     specs = {path.stem: recipe_from_file(path, elsewhere=True).spec for path in RECIPES}
-    assert len(specs) == 10
+    assert len(specs) == 11
+    assert specs["vision"].modality is None
     assert [variant.quantizer.name for variant in specs["planned"].variants] == ["plan"] * 3
     assert specs["text-of-a-vision-model"].modality == "text"
     assert {variant.mode for variant in specs["modes"].variants} >= set(FIXED_MODES)

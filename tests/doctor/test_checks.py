@@ -235,4 +235,10 @@ def test_only_the_hub_itself_may_be_out_of_reach(monkeypatch: pytest.MonkeyPatch
 def test_without_mlx_vlm_nothing_is_wrong_and_the_session_that_installs_it_is_named() -> None:
     found = judged(vision=NO_VISION)["vision"]
     assert found.status == "skip"
-    assert found.message == "no mlx-vlm, which only recipes with mtp need: sh scripts/bootstrap.sh -s vision"
+    assert found.message == (
+        "no mlx-vlm, which only models that see or hear and recipes with mtp need: the first run through bootstrap.sh "
+        "that needs it installs it, or: sh scripts/bootstrap.sh -s vision"
+    )
+    installed = judged(vision=NO_VISION, checkout=None)["vision"]
+    assert "pip install" in installed.message
+    assert "[mlx,vision]" in installed.message

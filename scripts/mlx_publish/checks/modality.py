@@ -8,16 +8,14 @@ from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.spellings import class_type
+from mlx_publish.text import kit
 
 ASK = (
     "To publish only the text part, set 'modality: text' in the recipe (--modality text) and use a name that says so; "
     "or choose a text-only source."
 )
 _TEXT_ALONE = "To publish its text part alone, set 'modality: text' in the recipe (--modality text)."
-INSTALL = (
-    "Run: sh scripts/bootstrap.sh -s vision (or name a Python that has mlx-vlm in MLX_PUBLISH_VISION_PYTHON). "
-    + _TEXT_ALONE
-)
+_INSTALL = "{install}; or set MLX_PUBLISH_VISION_PYTHON to a Python with mlx-vlm. " + _TEXT_ALONE
 _SAYS_TEXT = re.compile(r"(?:^|[-_.])text(?:[-_.]|$)|text[-_]?only", re.IGNORECASE)
 
 
@@ -27,7 +25,12 @@ def _by_config(facts: SourceFacts) -> Says:
         return passed("config.json describes a text-only model")
     loads, words = facts.loads, in_words(keys)
     if loads.senses and loads.version is None:
-        return failed(f"the source also supports {words}, which mlx-vlm keeps, but {loads.lacking}", INSTALL)
+        if not loads.lacking:
+            return skipped(f"{loads.name} keeps the source's parts for {words}; it is not installed here")
+        return failed(
+            f"the source also supports {words}, which mlx-vlm keeps, but {loads.lacking}",
+            _INSTALL.format(install=kit.install("mlx,vision")),
+        )
     if loads.version and class_type(facts.source.config.raw) not in loads.types:
         instead = f" {_TEXT_ALONE}" if loads.senses else ""
         return skipped(f"{loads.name} cannot load it, with or without its non-text parts.{instead}")

@@ -18,14 +18,18 @@ KEPT = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_PATH",
 )  # fmt: skip
+_WAYS = frozenset(
+    {"CURL_CA_BUNDLE"}
+    | {name for way in ("http", "https", "no", "all") for name in (f"{way}_proxy", f"{way}_proxy".upper())}
+)
+"""What says how a server is reached."""
 # gh and git are what hold a token for GitHub; their own settings, the ways to a server, and the languages.
 _OF_GITHUB = ("GH_", "GIT_", "SSH_", "SSL_", "XDG_", "LC_", "DBUS_")
-_OF_GITHUB_TOO = frozenset({
+_OF_GITHUB_TOO = _WAYS | {
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TERM", "DISPLAY",
     "GITHUB_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL",
-    "GITHUB_API_URL", "GITHUB_GRAPHQL_URL", "CURL_CA_BUNDLE",
-    "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-})  # fmt: skip
+    "GITHUB_API_URL", "GITHUB_GRAPHQL_URL",
+}  # fmt: skip
 
 
 def of_a_child(folder: Path, **more: str) -> dict[str, str]:
@@ -43,6 +47,17 @@ def of_a_child(folder: Path, **more: str) -> dict[str, str]:
 def of_github(given: Mapping[str, str]) -> dict[str, str]:
     """Return what `git` and `gh` are shown: no token of a Hub, and none of the files that command the runner."""
     return {key: value for key, value in given.items() if key.startswith(_OF_GITHUB) or key in _OF_GITHUB_TOO}
+
+
+# Where packages come from and go to, for pip and uv, and the ways there: what may hold a password for an index, but no
+# token of a Hub or of GitHub.
+_OF_PACKAGES = ("PIP_", "UV_", "XDG_", "SSL_", "MLX_PUBLISH_CACHE", "MLX_PUBLISH_BACKEND", "RUNNER_TOOL_CACHE")
+_OF_PACKAGES_TOO = frozenset({*_WAYS, *KEPT, "HOME", "USER", "LOGNAME", "TMPDIR", "REQUESTS_CA_BUNDLE", "NETRC"})
+
+
+def of_an_installer(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what pip and uv are shown: their settings and the ways to an index, and no token of a Hub or of GitHub."""
+    return {key: value for key, value in given.items() if key.startswith(_OF_PACKAGES) or key in _OF_PACKAGES_TOO}
 
 
 _BLAS = ("openblas-pthread/libopenblas.so.0", "openblas-openmp/libopenblas.so.0", "libopenblas.so.0")

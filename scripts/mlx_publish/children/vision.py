@@ -1,7 +1,7 @@
 """Find a Python that has mlx-vlm, and let it generate in a child process. What fails there is a reason, not an error.
 
-mlx-vlm has dependencies for sight and sound that a conversion of text has no use for, so it lives in a Python of its
-own; of them, text needs only a few (scripts/vision_environment.py).
+mlx-vlm has dependencies that a conversion of text has no use for, so it lives in a Python of its own, with those that
+it imports (scripts/vision_environment.py), or beside the kit (extra `vision`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from mlx_publish.text.temporary import TemporaryFolder
 VARIABLE = "MLX_PUBLISH_VISION_PYTHON"
 NOT_INSTALLED = "mlx-vlm is not installed here"
 _PACKAGES = ("mlx-vlm", "mlx", "transformers")
+# What is imported beside them: where pip was told to install no dependencies, some may be missing.
+_BESIDE = ("mlx_lm", "numpy", "PIL", "jinja2", "pydantic", "huggingface_hub", "sentencepiece", "requests", "tqdm")
+_LACKS = "import importlib.util as u; print(', '.join(n for n in %r if u.find_spec(n) is None))"
 _WHERE = "import importlib.util as u; print(next(iter(u.find_spec(%r).submodule_search_locations)))"
 _FROM, _BEFORE = (0, 7, 10), (0, 8)
 
@@ -52,14 +55,22 @@ def find_vision() -> Python:
 
 @functools.cache
 def _named(given: str) -> Python:
-    return packages_of(Path(given), _PACKAGES, VARIABLE)
+    python = packages_of(Path(given), _PACKAGES, VARIABLE)
+    if not python.reason and (lacks := _said(given, _LACKS % (_BESIDE,))):
+        return Python(python.python, reason=f"{given} (from {VARIABLE}) has mlx-vlm, but does not have {lacks}")
+    return python
+
+
+def _said(python: str, program: str) -> str:
+    """Return what a line of Python prints there; nothing where it fails."""
+    with TemporaryFolder() as folder:
+        said = process.ask([python, "-I", "-c", program], of_a_child(folder), folder, seconds=60)
+    return "" if said.code else said.out.strip()
 
 
 @functools.cache
 def _folder(python: str, name: str) -> Path | None:
-    with TemporaryFolder() as folder:
-        said = process.ask([python, "-I", "-c", _WHERE % name], of_a_child(folder), folder, seconds=60)
-    return Path(said.out.strip()) if not said.code and said.out.strip() else None
+    return Path(said) if (said := _said(python, _WHERE % name)) else None
 
 
 def package_folder(python: Python, name: str) -> Path | None:

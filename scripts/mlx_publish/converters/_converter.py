@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -57,6 +57,10 @@ class Converter(ABC):
 
     def lacking(self) -> str:
         """Return why it cannot be used here; empty where it can, or where nothing but its absence is known."""
+        return ""
+
+    def install(self, _tell: Callable[[str], object]) -> str:
+        """Install it, if it is one that comes when a source needs it. Returns why it cannot; else nothing."""
         return ""
 
     def versions(self) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_publish.children.installing import install
 from mlx_publish.children.other_python import Python
 from mlx_publish.children.vision import NoVision, find_vision, package_folder
 from mlx_publish.converters._assigned import assigned
@@ -42,6 +44,10 @@ class MlxVlm(Converter):
         except NoVision as reason:
             return str(reason)
         return ""
+
+    def install(self, tell: Callable[[str], object]) -> str:
+        """Let the session of nox that started us make the environment with mlx-vlm."""
+        return install(tell)
 
     def support(self) -> Support | None:
         """Return the model types that mlx-vlm has a package for or maps to one; None where it is not installed.

@@ -72,14 +72,26 @@ def _vision(facts: Facts) -> Says:
     if not isinstance(facts.vision, str):
         versions = ", ".join(f"{name} {version}" for name, version in facts.vision.versions.items())
         return passed(f"{versions} at {facts.vision.python}")
-    remedy = (
-        f"sh {facts.checkout}scripts/bootstrap.sh -s vision"
-        if facts.checkout is not None
-        else f"Set {VISION} to a Python with mlx-vlm 0.7.10 or newer, below 0.8"
-    )
     if facts.vision == NO_VISION:
-        return skipped(f"no mlx-vlm, which only recipes with mtp need: {remedy}")
-    return warned(f"no drafter can be proven (mtp in a recipe): {facts.vision}", remedy)
+        return skipped(f"no mlx-vlm, which only models that see or hear and recipes with mtp need: {_install(facts)}")
+    return warned(f"no model that sees or hears can be converted, no drafter proven: {facts.vision}", _remedy(facts))
+
+
+def _install(facts: Facts) -> str:
+    """Return how mlx-vlm comes here; the sessions of a checkout install it for the first model that needs it."""
+    if facts.checkout is None:
+        return kit.install("mlx,vision")
+    return f"the first run through bootstrap.sh that needs it installs it, or: {_session(facts)}"
+
+
+def _remedy(facts: Facts) -> str:
+    if facts.checkout is None:
+        return f"{kit.install('mlx,vision')}; or set {VISION} to a Python with mlx-vlm 0.7.10 or newer, below 0.8"
+    return f"unset {VISION}; {_session(facts)}"
+
+
+def _session(facts: Facts) -> str:
+    return f"sh {facts.checkout}scripts/bootstrap.sh -s vision"
 
 
 def _device(facts: Facts) -> Says:
@@ -234,7 +246,7 @@ MACHINE: tuple[Check[Facts], ...] = (
     Check("chip", "The chip is supported", "a Mac without a GPU for MLX", _chip),
     Check("packages", "MLX is installed", "a run that stops at its second stage", _packages),
     Check("reference", "PyTorch is installed", "an unproven architecture", _reference),
-    Check("vision", "mlx-vlm is installed", "a drafter that nothing has proven", _vision),
+    Check("vision", "mlx-vlm is installed", "a model that sees and cannot be converted", _vision),
     Check("device", "The device computes correctly", "a model spoilt by the machine", _device),
     Check("cuda", "An NVIDIA GPU is used", "hours on the CPU beside an idle GPU", _cuda),
     Check("fast-blas", "The CPU has a fast BLAS", "hours instead of minutes", _blas),

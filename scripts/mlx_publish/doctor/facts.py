@@ -54,7 +54,7 @@ class Facts:
     torch: Torch
     """The Python in which an architecture is proven."""
     vision: Python | str
-    """The Python in which a drafter is proven, or why there is none."""
+    """The Python in which models that see or hear are converted and drafters proven, or why there is none."""
     device: Device | str
     """The device that MLX computes on, or why it computes on none."""
     blas: bool

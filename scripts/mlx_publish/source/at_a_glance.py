@@ -84,7 +84,8 @@ class Glance:
 
     def _loads(self, recipe: Recipe) -> Loads:
         try:
-            return loads(converter_for(lambda: self.metadata.config.model_type, senses=self._keeps(recipe)))
+            chosen = converter_for(lambda: self.metadata.config.model_type, senses=self._keeps(recipe))
+            return replace(loads(chosen), lacking="")  # a run installs it, elsewhere perhaps
         except Refused:  # its config cannot be read, which a check says
             return loads(CONVERTERS[0])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_publish.context import Context
 from mlx_publish.converters import CONVERTERS, Converter, converter_for
-from mlx_publish.errors import Interrupted, PublishError, Refused
+from mlx_publish.errors import Interrupted, PublishError, Refused, SurroundingsError
 from mlx_publish.hub.fetch import Fetched, fetch
 from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
@@ -182,6 +182,17 @@ def converter(context: Context) -> Converter:
 
 
 def _converter(context: Context) -> Converter:
+    chosen = _chosen(context)
+    if chosen.lacking() and (reason := chosen.install(context.console.progress)):
+        raise SurroundingsError(
+            f"the source takes more than text, which {chosen.distribution} keeps, but it cannot be installed: {reason}",
+            remedy="Run it again with network access, or set MLX_PUBLISH_VISION_PYTHON to a Python with mlx-vlm. "
+            "For the text part alone, set 'modality: text' in the recipe.",
+        )
+    return chosen
+
+
+def _chosen(context: Context) -> Converter:
     if context.recipe.spec.modality == "text":
         return converter_for(lambda: metadata_of(context).config.model_type)
     if (inspected := _converter_before(context)) is not None:
