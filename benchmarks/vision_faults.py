@@ -29,8 +29,8 @@ from mlx_publish.children.torch import VARIABLE as REFERENCE
 from mlx_publish.children.vision import VARIABLE, find_vision
 from mlx_publish.text.markdown import table
 from pipeline import QUICK
-from vision_faults import CANARY, FAULTS, whole
-from vision_slips import SLIPS, python_with
+from vision_faults import CANARY, FAULTS, made
+from vision_slips import SLIPS, happening, python_with
 
 SECONDS, MEMORY = 60, 8 << 30
 """Limits of a command of mlx-vlm."""
@@ -77,8 +77,8 @@ def compared(models: Path, place: Path, only: Sequence[str], part: str) -> list[
     subprocess.run([str(vision), "-c", _DRAW.format(path=str(place / "picture.png"))], check=True)
     for name, fault in [(name, fault) for name, fault in FAULTS.items() if not only or name in only]:
         if part != "mlx-vlm" and fault.base not in known:
-            known[fault.base] = kit(copied(models, fault.base, place / "whole" / fault.base), place / "kit", vision)[1]
-        source = copied(models, fault.base, place / name)
+            known[fault.base] = kit(made(models, fault.base, place / "whole" / fault.base), place / "kit", vision)[1]
+        source = made(models, fault.base, place / name)
         fault.change(source)
         converts, sees = ("", "") if part == "mlx-publish" else theirs(source, place, vision)
         told = "" if part == "mlx-vlm" else ours(source, place, vision, known[fault.base])
@@ -89,33 +89,26 @@ def compared(models: Path, place: Path, only: Sequence[str], part: str) -> list[
     for name, slip in [
         (name, slip) for name, slip in SLIPS.items() if part != "mlx-vlm" and (not only or name in only)
     ]:
-        source = copied(models, slip.base, place / "source" / slip.base)
+        source = made(models, slip.base, place / "source" / slip.base)
         if slip.base not in known:
             known[slip.base] = kit(source, place / "kit", vision)[1]
-        told = ours(source, place, python_with(name, vision, place), known[slip.base])
+        with happening(name):
+            told = ours(source, place, python_with(name, vision, place), known[slip.base])
         rows.append(Row(name, slip.says, "", "", told))
         print(f"{name}: {told}", file=sys.stderr, flush=True)
     return rows
 
 
-def copied(models: Path, base: str, to: Path) -> Path:
-    """Return a copy of a tiny model, whole."""
-    if not to.exists():
-        shutil.copytree(models / base, to)
-        whole(to)
-    return to
-
-
 def theirs(source: Path, place: Path, vision: Path) -> tuple[str, str]:
     """Return what mlx_vlm.convert and mlx_vlm.generate do."""
-    made = place / "theirs"
-    shutil.rmtree(made, ignore_errors=True)
-    converts = mlx_vlm(vision, "convert", "--hf-path", str(source), "--mlx-path", str(made), "-q")
+    to = place / "theirs"
+    shutil.rmtree(to, ignore_errors=True)
+    converts = mlx_vlm(vision, "convert", "--hf-path", str(source), "--mlx-path", str(to), "-q")
     if not converts.startswith("exit 0"):
         return converts, ""
     question = ["--prompt", "What is left of the blue square?", "--max-tokens", "4", "--temperature", "0"]
     picture = str(place / "picture.png")
-    return converts, mlx_vlm(vision, "generate", "--model", str(made), "--image", picture, *question)
+    return converts, mlx_vlm(vision, "generate", "--model", str(to), "--image", picture, *question)
 
 
 def mlx_vlm(vision: Path, command: str, *words: str) -> str:
@@ -127,7 +120,7 @@ def mlx_vlm(vision: Path, command: str, *words: str) -> str:
         done = subprocess.run(
             [str(vision), "-m", "mlx_vlm", command, *words],
             env=environment, capture_output=True, text=True, timeout=SECONDS, check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY)),  # noqa: PLW1509
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY)),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"did not end in {SECONDS} s, or {MEMORY >> 30} GB"

@@ -6,6 +6,7 @@ Each is a change of one file of a whole, tiny model. tests/vision_slips.py has t
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,25 @@ def whole(folder: Path) -> None:
         tensors[name] = rows
 
     reweigh(folder, change)
+
+
+def large(folder: Path) -> None:
+    """Give a weight of the tower one number that bfloat16 holds and float16 does not."""
+    reweigh(folder, lambda tensors: _with(tensors, FC1, _one(1e5)))
+
+
+BASES: Mapping[str, tuple[str, Change]] = {"large": ("idefics3", large)}
+"""Models that are others with a change, by name."""
+
+
+def made(models: Path, base: str, to: Path) -> Path:
+    """Copy a tiny model, and make it whole, once."""
+    if not to.exists():
+        name, change = BASES.get(base, (base, whole))
+        shutil.copytree(models / name, to)
+        whole(to)
+        change(to)
+    return to
 
 
 def _with(tensors: Tensors, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
