@@ -12,8 +12,13 @@ from typing import Any
 Dict = dict[str, Any]
 HIDDEN, VOCAB = 64, 448
 TEXT: Dict = {
-    "vocab_size": VOCAB, "hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+    "vocab_size": VOCAB,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
 }
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
@@ -58,4 +63,3 @@ def family(make: Callable[[], Family]) -> Callable[[], Family]:
     """Enter a family under the name of its function."""
     FAMILIES[make.__name__] = make
     return make
-

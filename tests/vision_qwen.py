@@ -5,8 +5,14 @@ from __future__ import annotations
 from vision_family import BICUBIC, CLIP, HALF, HIDDEN, RESCALED, TEXT, Dict, Family, family
 
 QWEN = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
 )
 QWEN_TEMPLATE = """\
 {%- for message in messages %}
@@ -31,17 +37,31 @@ QWEN_TEMPLATE = """\
 {%- endif %}
 """
 QWEN_TOKENS = {
-    "tokenizer_class": "Qwen2Tokenizer", "add_bos_token": False, "bos_token": None, "eos_token": "<|im_end|>",
-    "pad_token": "<|endoftext|>", "unk_token": None,
+    "tokenizer_class": "Qwen2Tokenizer",
+    "add_bos_token": False,
+    "bos_token": None,
+    "eos_token": "<|im_end|>",
+    "pad_token": "<|endoftext|>",
+    "unk_token": None,
 }
 
 
 def qwen_video(patch: int, kind: str) -> Dict:
     """video_preprocessor_config.json."""
     return {
-        **HALF, **RESCALED, "video_processor_type": kind, "do_resize": True, "do_sample_frames": True, "fps": 2,
-        "merge_size": 2, "patch_size": patch, "temporal_patch_size": 2, "resample": BICUBIC, "min_frames": 4,
-        "max_frames": 768, "size": {"shortest_edge": 4096, "longest_edge": 25165824},
+        **HALF,
+        **RESCALED,
+        "video_processor_type": kind,
+        "do_resize": True,
+        "do_sample_frames": True,
+        "fps": 2,
+        "merge_size": 2,
+        "patch_size": patch,
+        "temporal_patch_size": 2,
+        "resample": BICUBIC,
+        "min_frames": 4,
+        "max_frames": 768,
+        "size": {"shortest_edge": 4096, "longest_edge": 25165824},
     }
 
 
@@ -51,18 +71,38 @@ def qwen3_vl() -> Family:
     patch = 16
     return Family(
         config={
-            "model_type": "qwen3_vl", "architectures": ["Qwen3VLForConditionalGeneration"], "image_token_id": 6,
-            "video_token_id": 7, "vision_start_token_id": 3, "vision_end_token_id": 4, "tie_word_embeddings": True,
+            "model_type": "qwen3_vl",
+            "architectures": ["Qwen3VLForConditionalGeneration"],
+            "image_token_id": 6,
+            "video_token_id": 7,
+            "vision_start_token_id": 3,
+            "vision_end_token_id": 4,
+            "tie_word_embeddings": True,
             "text_config": {
-                **TEXT, "model_type": "qwen3_vl_text", "head_dim": 32, "hidden_act": "silu",
-                "eos_token_id": 2, "bos_token_id": 0, "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
+                **TEXT,
+                "model_type": "qwen3_vl_text",
+                "head_dim": 32,
+                "hidden_act": "silu",
+                "eos_token_id": 2,
+                "bos_token_id": 0,
+                "rms_norm_eps": 1e-6,
+                "tie_word_embeddings": True,
                 "rope_theta": 5e6,
                 "rope_scaling": {"mrope_interleaved": True, "mrope_section": [6, 5, 5], "rope_type": "default"},
             },
             "vision_config": {
-                "model_type": "qwen3_vl", "deepstack_visual_indexes": [0], "depth": 2, "hidden_size": HIDDEN,
-                "intermediate_size": 128, "num_heads": 4, "out_hidden_size": HIDDEN, "num_position_embeddings": 16,
-                "patch_size": patch, "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3,
+                "model_type": "qwen3_vl",
+                "deepstack_visual_indexes": [0],
+                "depth": 2,
+                "hidden_size": HIDDEN,
+                "intermediate_size": 128,
+                "num_heads": 4,
+                "out_hidden_size": HIDDEN,
+                "num_position_embeddings": 16,
+                "patch_size": patch,
+                "spatial_merge_size": 2,
+                "temporal_patch_size": 2,
+                "in_channels": 3,
                 "hidden_act": "gelu_pytorch_tanh",
             },
         },
@@ -70,9 +110,13 @@ def qwen3_vl() -> Family:
         tokens=QWEN_TOKENS,
         template=QWEN_TEMPLATE,
         image={
-            **HALF, "image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": "Qwen3VLProcessor",
-            "size": {"longest_edge": 112 * 112, "shortest_edge": 32 * 32}, "patch_size": patch,
-            "temporal_patch_size": 2, "merge_size": 2,
+            **HALF,
+            "image_processor_type": "Qwen2VLImageProcessorFast",
+            "processor_class": "Qwen3VLProcessor",
+            "size": {"longest_edge": 112 * 112, "shortest_edge": 32 * 32},
+            "patch_size": patch,
+            "temporal_patch_size": 2,
+            "merge_size": 2,
         },
         video=qwen_video(patch, "Qwen3VLVideoProcessor"),
         eos=("<|im_end|>", "<|endoftext|>"),
@@ -86,24 +130,54 @@ def qwen2_5_vl() -> Family:
     patch = 14
     return Family(
         config={
-            "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "image_token_id": 6,
-            "video_token_id": 7, "vision_start_token_id": 3, "vision_end_token_id": 4, "vision_token_id": 5,
-            **TEXT, "hidden_act": "silu", "bos_token_id": 0, "eos_token_id": 2, "rms_norm_eps": 1e-6,
-            "rope_theta": 1e6, "rope_scaling": {"mrope_section": [2, 3, 3], "type": "mrope"},
-            "tie_word_embeddings": False, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 2,
+            "model_type": "qwen2_5_vl",
+            "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+            "image_token_id": 6,
+            "video_token_id": 7,
+            "vision_start_token_id": 3,
+            "vision_end_token_id": 4,
+            "vision_token_id": 5,
+            **TEXT,
+            "hidden_act": "silu",
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6,
+            "rope_scaling": {"mrope_section": [2, 3, 3], "type": "mrope"},
+            "tie_word_embeddings": False,
+            "use_sliding_window": False,
+            "sliding_window": 4096,
+            "max_window_layers": 2,
             "vision_config": {
-                "model_type": "qwen2_5_vl", "depth": 2, "hidden_size": HIDDEN, "intermediate_size": 128,
-                "num_heads": 4, "out_hidden_size": HIDDEN, "patch_size": patch, "spatial_merge_size": 2,
-                "spatial_patch_size": patch, "temporal_patch_size": 2, "tokens_per_second": 2, "window_size": 56,
-                "fullatt_block_indexes": [1], "in_chans": 3, "in_channels": 3, "hidden_act": "silu",
+                "model_type": "qwen2_5_vl",
+                "depth": 2,
+                "hidden_size": HIDDEN,
+                "intermediate_size": 128,
+                "num_heads": 4,
+                "out_hidden_size": HIDDEN,
+                "patch_size": patch,
+                "spatial_merge_size": 2,
+                "spatial_patch_size": patch,
+                "temporal_patch_size": 2,
+                "tokens_per_second": 2,
+                "window_size": 56,
+                "fullatt_block_indexes": [1],
+                "in_chans": 3,
+                "in_channels": 3,
+                "hidden_act": "silu",
             },
         },
         special=QWEN,
         tokens=QWEN_TOKENS,
         template=QWEN_TEMPLATE,
         image={
-            **CLIP, "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor",
-            "min_pixels": 28 * 28, "max_pixels": 112 * 112, "patch_size": patch, "temporal_patch_size": 2,
+            **CLIP,
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": "Qwen2_5_VLProcessor",
+            "min_pixels": 28 * 28,
+            "max_pixels": 112 * 112,
+            "patch_size": patch,
+            "temporal_patch_size": 2,
             "merge_size": 2,
         },
         eos=("<|im_end|>", "<|endoftext|>"),
@@ -116,9 +190,18 @@ def qwen2_vl() -> Family:
     """The first with M-RoPE."""
     made = qwen2_5_vl()
     vision = {
-        "model_type": "qwen2_vl", "depth": 2, "embed_dim": HIDDEN, "hidden_size": HIDDEN, "mlp_ratio": 2,
-        "num_heads": 4, "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14, "temporal_patch_size": 2,
-        "in_chans": 3, "in_channels": 3,
+        "model_type": "qwen2_vl",
+        "depth": 2,
+        "embed_dim": HIDDEN,
+        "hidden_size": HIDDEN,
+        "mlp_ratio": 2,
+        "num_heads": 4,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "spatial_patch_size": 14,
+        "temporal_patch_size": 2,
+        "in_chans": 3,
+        "in_channels": 3,
     }
     kind = {"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"], "vision_config": vision}
     image = {**made.image, "processor_class": "Qwen2VLProcessor"}
@@ -130,19 +213,39 @@ def qwen3_5() -> Family:
     """Linear attention beside full one."""
     made, patch = qwen3_vl(), 16
     text = {
-        **TEXT, "model_type": "qwen3_5_text", "head_dim": 32, "hidden_act": "silu", "num_hidden_layers": 4,
-        "layer_types": ["linear_attention"] * 3 + ["full_attention"], "full_attention_interval": 4,
-        "linear_conv_kernel_dim": 4, "linear_key_head_dim": 32, "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4, "linear_value_head_dim": 32, "eos_token_id": 2, "attn_output_gate": True,
-        "attention_bias": False, "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "mamba_ssm_dtype": "float32",
+        **TEXT,
+        "model_type": "qwen3_5_text",
+        "head_dim": 32,
+        "hidden_act": "silu",
+        "num_hidden_layers": 4,
+        "layer_types": ["linear_attention"] * 3 + ["full_attention"],
+        "full_attention_interval": 4,
+        "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 32,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_value_head_dim": 32,
+        "eos_token_id": 2,
+        "attn_output_gate": True,
+        "attention_bias": False,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "mamba_ssm_dtype": "float32",
         "rope_parameters": {
-            "mrope_interleaved": True, "mrope_section": [2, 1, 1], "rope_type": "default", "rope_theta": 1e7,
+            "mrope_interleaved": True,
+            "mrope_section": [2, 1, 1],
+            "rope_type": "default",
+            "rope_theta": 1e7,
             "partial_rotary_factor": 0.25,
         },
     }
     vision = {**made.config["vision_config"], "model_type": "qwen3_5", "deepstack_visual_indexes": []}
     kind = {
-        "model_type": "qwen3_5", "architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text,
+        "model_type": "qwen3_5",
+        "architectures": ["Qwen3_5ForConditionalGeneration"],
+        "text_config": text,
         "vision_config": vision,
     }
-    return Family(**{**vars(made), "config": {**made.config, **kind}, "video": qwen_video(patch, "Qwen3VLVideoProcessor")})
+    return Family(
+        **{**vars(made), "config": {**made.config, **kind}, "video": qwen_video(patch, "Qwen3VLVideoProcessor")}
+    )
