@@ -50,8 +50,8 @@ def picture() -> Any:
 def by_mlx_vlm(folder: Path, inputs: Path) -> NDArray[np.float32]:
     """Compute as `mlx_vlm.generate.generate_step` does, in float32."""
     import mlx.core as mx  # noqa: PLC0415, TID251
-    from mlx.utils import tree_map  # noqa: PLC0415
-    from mlx_vlm import utils  # noqa: PLC0415
+    from mlx.utils import tree_map  # noqa: PLC0415, TID251
+    from mlx_vlm import utils  # noqa: PLC0415, TID251
 
     mx.set_default_device(mx.cpu)
     model, processor = utils.load(str(folder))
@@ -70,8 +70,8 @@ def by_mlx_vlm(folder: Path, inputs: Path) -> NDArray[np.float32]:
 
 
 def _asked(model: Any, processor: Any) -> Inputs:
-    from mlx_vlm.prompt_utils import apply_chat_template  # noqa: PLC0415
-    from mlx_vlm.utils import prepare_inputs  # noqa: PLC0415
+    from mlx_vlm.prompt_utils import apply_chat_template  # noqa: PLC0415, TID251
+    from mlx_vlm.utils import prepare_inputs  # noqa: PLC0415, TID251
 
     prompt = apply_chat_template(processor, model.config, QUESTION, num_images=1)
     made = prepare_inputs(processor, images=[picture()], prompts=prompt, add_special_tokens=False)
