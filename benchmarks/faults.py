@@ -1,6 +1,6 @@
 """Faults of vision-language models, as mlx_vlm.convert takes them and as mlx-publish does: a table in Markdown.
 
-    python benchmarks/vision_faults.py MODELS [--only NAME ...] [--json FILE]
+    python benchmarks/faults.py MODELS [--only NAME ...] [--json FILE]
 
 MODELS has the tiny models idefics3 and qwen3_vl, as tests/vision_making.py makes them. Needs a Python with mlx-vlm
 (MLX_PUBLISH_VISION_PYTHON) and, for the twin, one with torch (MLX_PUBLISH_REFERENCE_PYTHON).
