@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from pipeline import User
 
 Program = Callable[[str], None]
 _LONGEST_ID = 80
+VISION_FAMILIES = ("idefics3", "smolvlm", "qwen2_5_vl", "qwen3_vl", "gemma4", "mistral3", "lfm2_vl")
+"""Of which mlx-vlm 0.7.10 computes what transformers does."""
 
 
 def pytest_configure() -> None:
@@ -107,6 +110,19 @@ def vision_python() -> Path:
     if python is None:
         pytest.skip(reason)
     return python
+
+
+@pytest.fixture(scope="session")
+def vision_models(shared: Path, torch_python: Path) -> Path:
+    """A folder of tiny models that see, by the names of their families; MLX_PUBLISH_TEST_VISION may name one."""
+    if given := os.environ.get("MLX_PUBLISH_TEST_VISION"):
+        return Path(given)
+
+    def make(folder: Path) -> None:
+        script = Path(__file__).with_name("vision_making.py")
+        subprocess.run([str(torch_python), str(script), str(folder), *VISION_FAMILIES], check=True, capture_output=True)
+
+    return once(shared / "vision", make)
 
 
 @pytest.fixture

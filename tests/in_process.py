@@ -25,6 +25,7 @@ from huggingface_hub.utils import _http as http
 from mlx_publish import cli
 from mlx_publish.children import engine
 from mlx_publish.children.environment import KEPT
+from mlx_publish.children.other_python import Python
 from mlx_publish.children.worker import Worker
 from mlx_publish.hub import commit
 from mlx_publish.machine import quiet
@@ -51,6 +52,22 @@ class Staying(engine.Children):
     def __init__(self) -> None:
         super().__init__()
         self._place = TemporaryFolder()
+        self._others: dict[tuple[str, str], Any] = {}
+        """Those that wait with another converter or in another Python, the latest last."""
+
+    def use(self, converter: str, python: Python | None) -> None:
+        """Put those of another converter aside, until it is used again; no more than of one."""
+        if (converter, python) == (self.converter, self.python):
+            return
+        self._others[self._of()] = self._waiting
+        self.converter, self.python = converter, python
+        self._waiting = self._others.pop(self._of(), [])
+        while len(self._others) > 1:
+            for one in self._others.pop(next(iter(self._others))):
+                one.worker.end()
+
+    def _of(self) -> tuple[str, str]:
+        return self.converter, str(self.python.python) if self.python else ""
 
     def start(self, op: str, count: int = 1) -> None:
         with temporary_files_in(self._place.path):
@@ -73,6 +90,9 @@ class Staying(engine.Children):
     def end_all(self) -> None:
         """End them when the tests have ended."""
         super().end()
+        for one in [one for waiting in self._others.values() for one in waiting]:
+            one.worker.end()
+        self._others.clear()
 
 
 class Hasty:
@@ -134,7 +154,7 @@ def surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None]
     """Let this process have the environment of a user who stands in `folder`."""
     variables, here, children = dict(os.environ), Path.cwd(), engine.Children
     on_terminate = signal.getsignal(signal.SIGTERM)
-    staying()
+    staying().use(engine.DEFAULT, None)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

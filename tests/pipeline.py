@@ -175,6 +175,14 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def remote_digests(hub: Hub, repo: str, rev: str = "main") -> dict[str, str]:
+    """SHA-256 of the files of a revision as they lie on the Hub's disk, without what the Hub adds."""
+    found = hub.store.find(repo)
+    assert found
+    at = {path: found.object(file.digest) for path, file in hub.tree(repo, rev).items() if path != ".gitattributes"}
+    return {path: hashlib.sha256(object_.read_bytes()).hexdigest() for path, object_ in at.items()}
+
+
 def checks(folder: Path, stage: str) -> dict[str, str]:
     """Status of each check of a stage's report in a variant's folder."""
     return {check["id"]: check["status"] for check in read_json(folder / f"{stage}.json")["checks"]}

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Published
 from hub import Fault, Hub, Request
-from pipeline import User, checks, digests, leftovers, read_json
+from pipeline import User, checks, digests, leftovers, read_json, remote_digests
 
 REPO = "lab/Scripted-MLX-4bit"
 MADE = {"README.md", "mlx-publish.json"}
@@ -70,11 +70,7 @@ def state(hub: Hub, repo: str = REPO) -> dict[str, object]:
 
 
 def remote(hub: Hub, rev: str = "main") -> dict[str, str]:
-    """SHA-256 of the files of a revision as they lie on the Hub's disk."""
-    found = hub.store.find(REPO)
-    assert found
-    at = {path: found.object(file.digest) for path, file in hub.tree(REPO, rev).items() if path != ".gitattributes"}
-    return {path: digests(object_.parent)[object_.name] for path, object_ in at.items()}
+    return remote_digests(hub, REPO, rev)
 
 
 def test_one_commit_brings_everything_then_the_repo_is_public_then_tagged(ada: Publisher, hub: Hub) -> None:

@@ -1,0 +1,173 @@
+"""Faults of vision-language models, as mlx_vlm.convert takes them and as mlx-publish does: a table in Markdown.
+
+    python benchmarks/faults.py MODELS [--only NAME ...] [--json FILE]
+
+MODELS has the tiny models idefics3 and qwen3_vl, as tests/vision_making.py makes them. Needs a Python with mlx-vlm
+(MLX_PUBLISH_VISION_PYTHON) and, for the twin, one with torch (MLX_PUBLISH_REFERENCE_PYTHON).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import in_process
+from mlx_publish.children.environment import fast_blas
+from mlx_publish.children.torch import VARIABLE as REFERENCE
+from mlx_publish.children.vision import VARIABLE, find_vision
+from mlx_publish.text.markdown import table
+from pipeline import QUICK
+from vision_faults import CANARY, FAULTS, made
+from vision_slips import SLIPS, happening, python_with
+
+SECONDS, MEMORY = 60, 8 << 30
+"""Limits of a command of mlx-vlm."""
+_STAGES = ("inspect", "convert", "smoke", "fidelity")
+_KEPT = ("PATH", "LANG", "HOME", "MLX_PUBLISH_CACHE", REFERENCE)
+# A picture that no family's processor finds odd.
+_DRAW = "from PIL import Image; Image.linear_gradient('L').resize((90, 70)).convert('RGB').save({path!r})"
+
+Statuses = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one fault."""
+
+    name: str
+    says: str
+    converts: str
+    sees: str
+    kit: str
+
+
+def main() -> None:
+    """Make every fault, let both have it, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("models", type=Path)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--part", choices=["both", "mlx-vlm", "mlx-publish"], default="both")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        rows = compared(asked.models.resolve(), Path(place), asked.only, asked.part)
+    in_process.end()
+    if asked.json:
+        asked.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+    heads = ["fault", "`mlx_vlm.convert`", "`mlx_vlm.generate` with a picture", "mlx-publish"]
+    print(table(heads, [[row.says, row.converts, row.sees, row.kit] for row in rows]))
+
+
+def compared(models: Path, place: Path, only: Sequence[str], part: str) -> list[Row]:
+    """Return a row for each fault."""
+    vision, rows, known = find_vision().python, list[Row](), dict[str, Statuses]()
+    (place / "picture.png").parent.mkdir(exist_ok=True)
+    subprocess.run([str(vision), "-c", _DRAW.format(path=str(place / "picture.png"))], check=True)
+    for name, fault in [(name, fault) for name, fault in FAULTS.items() if not only or name in only]:
+        if part != "mlx-vlm" and fault.base not in known:
+            known[fault.base] = kit(made(models, fault.base, place / "whole" / fault.base), place / "kit", vision)[1]
+        source = made(models, fault.base, place / name)
+        fault.change(source)
+        converts, sees = ("", "") if part == "mlx-publish" else theirs(source, place, vision)
+        told = "" if part == "mlx-vlm" else ours(source, place, vision, known[fault.base])
+        ran = " **Its code ran.**" if (source / CANARY).exists() else ""
+        rows.append(Row(name, fault.says, converts + ran, sees, told))
+        print(f"{name}: {converts}{ran} | {sees} | {told}", file=sys.stderr, flush=True)
+        shutil.rmtree(source)
+    for name, slip in [
+        (name, slip) for name, slip in SLIPS.items() if part != "mlx-vlm" and (not only or name in only)
+    ]:
+        source = made(models, slip.base, place / "source" / slip.base)
+        if slip.base not in known:
+            known[slip.base] = kit(source, place / "kit", vision)[1]
+        with happening(name):
+            told = ours(source, place, python_with(name, vision, place), known[slip.base])
+        rows.append(Row(name, slip.says, "", "", told))
+        print(f"{name}: {told}", file=sys.stderr, flush=True)
+    return rows
+
+
+def theirs(source: Path, place: Path, vision: Path) -> tuple[str, str]:
+    """Return what mlx_vlm.convert and mlx_vlm.generate do."""
+    to = place / "theirs"
+    shutil.rmtree(to, ignore_errors=True)
+    converts = mlx_vlm(vision, "convert", "--hf-path", str(source), "--mlx-path", str(to), "-q")
+    if not converts.startswith("exit 0"):
+        return converts, ""
+    question = ["--prompt", "What is left of the blue square?", "--max-tokens", "4", "--temperature", "0"]
+    picture = str(place / "picture.png")
+    return converts, mlx_vlm(vision, "generate", "--model", str(to), "--image", picture, *question)
+
+
+def mlx_vlm(vision: Path, command: str, *words: str) -> str:
+    """Return how a command of mlx-vlm ended."""
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "HF_HUB_OFFLINE": "1"}
+    if blas := fast_blas():
+        environment["LD_PRELOAD"] = str(blas)
+    try:
+        done = subprocess.run(
+            [str(vision), "-m", "mlx_vlm", command, *words],
+            env=environment, capture_output=True, text=True, timeout=SECONDS, check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY)),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"did not end in {SECONDS} s, or {MEMORY >> 30} GB"
+    if done.returncode:
+        last = [line for line in done.stderr.strip().splitlines() if line.strip()][-1:] or [f"exit {done.returncode}"]
+        return f"error: {re.sub(r'/[^ ]*/', '', last[0])[:90]}"
+    warned = re.search(r"^.*\bwarn.*$", done.stdout + done.stderr, re.IGNORECASE | re.MULTILINE)
+    return f"exit 0, {warned[0].strip()[:60]!r}" if warned else "exit 0, in silence"
+
+
+def ours(source: Path, place: Path, vision: Path, known: Statuses) -> str:
+    """Return what the kit says that it does not say of the whole model."""
+    code, statuses, tail = kit(source, place / "kit", vision)
+    new = [
+        (stage, check, status)
+        for stage in _STAGES
+        for check, status in statuses.get(stage, {}).items()
+        if status in ("fail", "warn") and known.get(stage, {}).get(check) != status
+    ]
+    failed = [f"{stage}: `{check}`" for stage, check, status in new if status == "fail"]
+    warned = [f"{stage}: `{check}`" for stage, check, status in new if status == "warn"]
+    if code in (1, 2) and failed:
+        return f"refused in {failed[0]}" + (f", {len(failed) - 1} more" if len(failed) > 1 else "")
+    if code == 0 and warned:
+        return f"told in {', '.join(warned)}"
+    return "**nothing**" if code == 0 else f"exit {code}: {tail[:120]}"
+
+
+def kit(source: Path, place: Path, vision: Path) -> tuple[int, Statuses, str]:
+    """Return the exit code of a run, the status of each check, by stage, and the last line that was said."""
+    shutil.rmtree(place, ignore_errors=True)
+    home = place / "home"
+    (home / "tmp").mkdir(parents=True)
+    recipe = home / "recipe.yaml"
+    keys = {"source": str(source), "base_model": "acme/base", "license": "apache-2.0", "variants": [{"bits": 8}]}
+    recipe.write_text(json.dumps({**QUICK, **keys, "to": f"folder:{home}/out"}), encoding="utf-8")
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", VARIABLE: str(vision), "TMPDIR": str(home / "tmp")}
+    words = ["run", "--recipe", str(recipe), "--work", str(home / "work"), "--until", "fidelity"]
+    code, out, err = in_process.run(words, environment, home)
+    reports = {path.stem: path for path in (home / "work").rglob("*.json") if path.stem in _STAGES}
+    statuses = {
+        stage: {check["id"]: check["status"] for check in json.loads(path.read_text(encoding="utf-8"))["checks"]}
+        for stage, path in reports.items()
+    }
+    return code, statuses, (f"{out}\n{err}".strip().splitlines() or [""])[-1].strip()
+
+
+if __name__ == "__main__":
+    main()
