@@ -50,7 +50,9 @@ class Family:
     renamed: tuple[tuple[str, str], ...] = ()
     """Patterns and replacements: from the names that transformers gives the tensors to those of the repositories."""
     slot: str = "<image>"
-    """What the chat template writes where a picture stands."""
+    """The token that the chat template writes where a picture stands."""
+    around: tuple[str, str] = ("", "")
+    """What the template writes before and after it."""
 
     @property
     def kind(self) -> str:

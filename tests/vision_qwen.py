@@ -121,6 +121,7 @@ def qwen3_vl() -> Family:
         video=qwen_video(patch, "Qwen3VLVideoProcessor"),
         eos=("<|im_end|>", "<|endoftext|>"),
         slot="<|image_pad|>",
+        around=("<|vision_start|>", "<|vision_end|>"),
     )
 
 
@@ -198,6 +199,7 @@ def qwen2_5_vl() -> Family:
         own_video_file=False,
         eos=("<|im_end|>", "<|endoftext|>"),
         slot="<|image_pad|>",
+        around=("<|vision_start|>", "<|vision_end|>"),
     )
 
 
