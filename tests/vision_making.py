@@ -17,8 +17,8 @@ from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
-import torch
-import transformers
+import torch  # noqa: TID251
+import transformers  # noqa: TID251
 from safetensors.torch import load_file, save_file
 
 from vision_families import FAMILIES, Family
@@ -89,7 +89,7 @@ def write_rest(out: Path, one: Family, *, saved: bool) -> None:
     if not one.own_video_file:
         del files["video_preprocessor_config"]
     if saved:
-        own = {key: value for key, value in (one.processor or {"processor_class": one.kind}).items()}
+        own = one.processor or {"processor_class": one.kind}
         whole = {**own, **{key: value for key, value in parts.items() if value}}
         files = {"processor_config": whole}
     elif one.processor:

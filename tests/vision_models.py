@@ -66,7 +66,9 @@ def _apart(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
 
 def _run(python: Path, script: str, *words: str | Path) -> str:
     """Run a script of tests/ in another Python; raises with its last words."""
-    environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LANG", "LD_PRELOAD") if key in os.environ}
+    environment = {
+        key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LANG", "LD_PRELOAD") if key in os.environ
+    }
     environment |= {"PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [str(python), str(TESTS / script), *map(str, words)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -16,11 +16,11 @@ from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
-import mlx.core as mx
+import mlx.core as mx  # noqa: TID251
 import numpy as np
-import transformers
-from mlx_vlm import utils
-from PIL import Image
+import transformers  # noqa: TID251
+from mlx_vlm import utils  # noqa: TID251
+from PIL import Image  # type: ignore[import-not-found]
 
 from vision_families import FAMILIES
 
@@ -68,19 +68,20 @@ def logits(model: Any, given: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.flo
 
 def read(folder: Path) -> None:
     """Compute and write both files of one model, or what mlx-vlm raised."""
-    small = utils._load_safetensors  # noqa: SLF001
+    small = utils._load_safetensors
     try:
-        utils._load_safetensors = lambda path: {  # noqa: SLF001
+        utils._load_safetensors = lambda path: {
             name: tensor.astype(mx.float32) if mx.issubdtype(tensor.dtype, mx.floating) else tensor
             for name, tensor in small(path).items()
         }
         model, processor = utils.load(str(folder))
     finally:
-        utils._load_safetensors = small  # noqa: SLF001
+        utils._load_safetensors = small
     given = {case: inputs(folder, processor, pictures) for case, pictures in CASES.items()}
     flat = {f"{case}.{key}": value for case, made in given.items() for key, value in made.items()}
     np.savez(folder.with_name(f"{folder.name}.inputs.npz"), **flat)
-    np.savez(folder.with_name(f"{folder.name}.mlx.npz"), **{case: logits(model, made) for case, made in given.items()})
+    computed: dict[str, Any] = {case: logits(model, made) for case, made in given.items()}
+    np.savez(folder.with_name(f"{folder.name}.mlx.npz"), **computed)
 
 
 if __name__ == "__main__":
