@@ -20,7 +20,7 @@ import mlx.core as mx  # noqa: TID251
 import numpy as np
 import transformers  # noqa: TID251
 from mlx_vlm import utils  # noqa: TID251
-from PIL import Image  # type: ignore[import-not-found]
+from PIL import Image
 
 from vision_families import FAMILIES
 
