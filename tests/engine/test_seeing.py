@@ -129,6 +129,19 @@ def test_a_model_sees_what_its_source_sees(eyes: Eyes, models: Path, tmp_path: P
     assert found["picture-answers"].status in ("pass", "warn"), found["picture-answers"].message
 
 
+def test_code_of_a_model_does_not_run(eyes: Eyes, models: Path, tmp_path: Path) -> None:
+    """AutoProcessor, AutoTokenizer and AutoImageProcessor would import a module beside the files where they are told to."""
+    ran = tmp_path / "ran"
+    made = changed(models / "qwen3_vl", tmp_path / "made", lambda _: None)
+    (made / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\n")
+    named = dict.fromkeys(("AutoProcessor", "AutoImageProcessor", "AutoTokenizer", "AutoConfig"), "own.Own")
+    for name in ("tokenizer_config.json", "preprocessor_config.json", "config.json"):
+        config(name, auto_map={**named, "AutoTokenizer": ["own.Own", None]})(made)
+    seen = eyes.see(made)
+    assert not ran.exists()
+    assert seen.shown
+
+
 def zeros(values: np.ndarray) -> np.ndarray:
     return np.zeros_like(values)
 

@@ -298,10 +298,13 @@ class Evidence(Record):
 
     @property
     def perceives(self) -> frozenset[str]:
-        """The checks that evidence of a model must have which was shown pictures or sounds."""
+        """The checks that evidence of a model must have which was shown pictures or sounds.
+
+        What mlx-vlm made takes more than text, so without any evidence lacks them all.
+        """
         media = self.smoke.pictures if self.smoke else None
         if media is None:
-            return frozenset()
+            return frozenset({"picture-slots"} if self.smoke and "mlx-vlm" in self.tools else ())
         endings = {answer.file.rpartition(".")[2] for answer in media.answers}
         seen = ("picture-answers", "picture-seen") if "png" in endings else ()
         heard = ("sound-heard",) if "wav" in endings or "audio" in media.untested else ()

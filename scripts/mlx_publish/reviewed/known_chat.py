@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from mlx_publish import __version__
+from mlx_publish.chat.media import asked_in
+from mlx_publish.chat.pictures import PICTURES
+from mlx_publish.chat.sounds import SOUNDS
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import read_back
 from mlx_publish.evidence.evidence import Evidence
@@ -46,6 +50,24 @@ def chat_differences(context: Context, variant: Variant, evidence: Evidence) -> 
     for key, value in known.items():
         yield from walk(f"smoke.{key}", smoke.get(key), value, by)
     yield from walk("smoke.exchange.messages", smoke["exchange"].get("messages"), messages, by)
+    if evidence.generator == __version__ and (pictures := smoke.get("pictures")):
+        yield from media_differences(pictures["answers"])
+
+
+def media_differences(answers: Sequence[Mapping[str, object]]) -> Iterator[Difference]:
+    """Compare what was shown and asked with what this version draws and asks, and whether answers are right."""
+    media = {medium.name: medium for medium in asked_in((*PICTURES, *SOUNDS))}
+    for number, answer in enumerate(answers):
+        field = f"smoke.pictures.answers[{number}]"
+        if (medium := media.get(str(answer.get("name")))) is None:
+            yield Difference(f"{field}.name", cut(answer.get("name")), "nothing", "the pictures of this version")
+            continue
+        known: dict[str, object] = {"file": medium.file_name, "shows": medium.shows, "question": medium.question}
+        for said, right in (("answer", "right"), ("source_answer", "source_right")):
+            if said in answer:
+                known[right] = medium.answered(str(answer[said]))
+        for key, value in known.items():
+            yield from walk(f"{field}.{key}", answer.get(key), value, "the pictures of this version")
 
 
 def _derived(context: Context) -> tuple[dict[str, object], object]:

@@ -37,8 +37,12 @@ class Perceiving:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is shown: `picture`, `sound`; nothing where text alone is converted."""
-        return kinds_of(metadata_of(self.context).config.raw) if converter(self.context).senses else ()
+        """What is shown: `picture`, `sound`; nothing where text alone is converted.
+
+        A picture is tried, too, where config.json does not say what its encoder is for.
+        """
+        kinds = kinds_of(metadata_of(self.context).config.raw)
+        return (kinds or ("picture",)) if converter(self.context).senses else ()
 
     @property
     def senses(self) -> tuple[str, ...]:
@@ -129,17 +133,19 @@ def media_of(facts: SeenFacts, senses: Sequence[str]) -> Media:
 def _answer(medium: Medium, facts: SeenFacts) -> MediumAnswer:
     own = facts.made.shown[medium.name]
     source = facts.source.shown.get(medium.name) if facts.source else None
+    answer = own.answer.answer[:_LONGEST]
+    theirs = source.answer.answer[:_LONGEST] if source else None
     return MediumAnswer(
         name=medium.name,
         file=medium.file_name,
         shows=medium.shows,
         question=medium.question,
-        answer=own.answer.answer[:_LONGEST],
-        right=medium.answered(own.answer.answer),
+        answer=answer,
+        right=medium.answered(answer),
         prompt_tokens=own.answer.prompt_tokens,
         places=own.places,
-        source_answer=source.answer.answer[:_LONGEST] if source else None,
-        source_right=medium.answered(source.answer.answer) if source else None,
+        source_answer=theirs,
+        source_right=None if theirs is None else medium.answered(theirs),
     )
 
 
