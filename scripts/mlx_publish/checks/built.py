@@ -41,7 +41,9 @@ def _config(facts: BuiltFacts) -> Says:
     ]
     if problems and not facts.twin:
         return failed(f"the built model does not compute what config.json says: {'; '.join(problems)}", _newer(facts))
-    if changes := [change.message for change in facts.normalised]:
+    changes = [change.message for change in facts.normalised]
+    changes += [f"{key} {value}, as transformers takes by itself" for key, value in built.filled.items()]
+    if changes:
         return fixed(f"read from a newer spelling: {'; '.join(changes)}", changes=changes)
     if facts.twin:
         return passed("twin-equal compared what the built model computes with every key of config.json")

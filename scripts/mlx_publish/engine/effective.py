@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from mlx_publish.engine.backends import backend, plain_caches
+from mlx_publish.engine.backends import backend, keeps_senses, plain_caches
 from mlx_publish.engine.rope import magnitude_mismatch, partial_factor, rope_of, turns_part
+from mlx_publish.engine.sense_settings import differences, filled_in
 from mlx_publish.evidence.conversion import Hyperparameters, Mismatch
 from mlx_publish.model.config import ModelConfig
 
@@ -58,13 +59,17 @@ def hyperparameters(model: nn.Module, config: ModelConfig) -> Hyperparameters:
         for key, value in asked.items()
         if key in known and not _is_same(value, known[key])
     }
+    if keeps_senses():
+        more = differences(config.raw, getattr(model, "config", None))
+        ignored, differs = ignored | more[0], differs | more[1]
     differs |= magnitude_mismatch(model, config) | _window_mismatch(model, config)
-    return Hyperparameters(ignored, differs, rope_of(model, config))
+    filled = filled_in(config.raw, getattr(model, "config", None)) if keeps_senses() else {}
+    return Hyperparameters(ignored, differs, rope_of(model, config), filled)
 
 
 def _known(model: nn.Module) -> dict[str, object]:
     """Return what the class took from the config; some keep the text part as a dict, some as an object."""
-    args = getattr(model, "args", None)
+    args = getattr(model, "config" if keeps_senses() else "args", None)
     known = dict(vars(args)) if args is not None else {}
     nested = known.get("text_config")
     if nested is not None:

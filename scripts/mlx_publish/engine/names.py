@@ -7,7 +7,7 @@ turned are turned, parts that a class forgot to leave out go. `early` is for wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import mlx.core as mx
 
@@ -170,6 +170,16 @@ def gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
         for name, array in weights.items()
         if name.startswith("model.")
     }
+
+
+_OUTER, _INNER = "vision_tower.", "vision_tower.vision_model."
+
+
+def towers_placed(weights: Weights, wanted: Collection[str]) -> Weights:
+    """Put a vision tower's names where the class of mlx-vlm reads them: transformers 5 leaves one level out."""
+    if any(_INNER in name for name in weights) or not any(name.startswith(_INNER) for name in wanted):
+        return weights
+    return {name.replace(_OUTER, _INNER, 1): array for name, array in weights.items()}
 
 
 def own_head(weights: Weights, _config: ModelConfig) -> Weights:

@@ -16,9 +16,9 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.adapted_source import AdaptedSource
-from mlx_publish.engine.backends import backend, library
+from mlx_publish.engine.backends import backend, keeps_senses, library
 from mlx_publish.engine.in_place import apart, changed
-from mlx_publish.engine.names import early, late
+from mlx_publish.engine.names import early, late, towers_placed
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.engine.unpacking import derived_of, idle_biases, packing_beside, unpacked
@@ -274,6 +274,8 @@ class _Loading:
             if name not in self.idle
         }
         named = early(named, ModelConfig(self.config))
+        if keeps_senses():
+            named = towers_placed(named, [name for name, _ in tree_flatten(model.parameters())])
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
         wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}

@@ -60,6 +60,8 @@ class Hyperparameters:
     """Keys that change the mathematics and that the MLX class neither knows nor can have been written for."""
     differs: Mapping[str, Mismatch]
     rope: Rope
+    filled: Mapping[str, object] = field(default_factory=dict)
+    """By place what transformers takes where the config says nothing, and the class would take otherwise: written."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_publish.model.draft import MODEL, Change
 from mlx_publish.model.spellings import add_spellings, wrap
+from mlx_publish.model.spellings_senses import add_sense_spellings
 
 LARGEST = 3.4028234663852886e38
 """Of float32; above the largest of bfloat16, which rounds it back to infinity."""
@@ -18,8 +19,8 @@ _ROPE_OWN = frozenset({"rope_theta", "rope_type", "partial_rotary_factor"})
 VOCABULARY_ON_TOP = frozenset({"gemma3", "gemma4", "gemma4_unified"})
 
 
-def normalise_config(config: Mapping[str, object]) -> tuple[dict[str, Any], list[Change]]:
-    """Return the config with older spellings added, and what was added.
+def normalise_config(config: Mapping[str, object], *, senses: bool = False) -> tuple[dict[str, Any], list[Change]]:
+    """Return the config with older spellings added, and what was added; with `senses` it is for mlx-vlm.
 
     - `dtype` -> `torch_dtype`: mlx-lm reads only the latter, and would leave float32 weights as they are.
     - `rope_parameters` -> `rope_theta`, `rope_scaling`, `partial_rotary_factor`: some thirty architectures of mlx-lm
@@ -31,13 +32,14 @@ def normalise_config(config: Mapping[str, object]) -> tuple[dict[str, Any], list
     result: dict[str, Any] = copy.deepcopy(dict(config))
     changes: list[Change] = []
     changes += plain_floats(result)
-    changes += wrap(result)
+    changes += [] if senses else wrap(result)
     parts = [("", result)]
     if isinstance(result.get("text_config"), dict):
         parts.append(("text_config.", result["text_config"]))
+    library = "mlx-vlm" if senses else "mlx-lm"
     for prefix, part in parts:
         kind = str(part.get("model_type") or result.get("model_type") or "")
-        for change in (*_dtype(part), *_rope(part), *add_spellings(part, kind)):
+        for change in (*_dtype(part), *_rope(part), *add_spellings(part, kind, library)):
             changes.append(Change(MODEL, f"{prefix}{change.key}", f"{prefix}{change.message}"))
         for key in ("rope_scaling", "rope_parameters"):
             rope = part.get(key)
@@ -45,6 +47,7 @@ def normalise_config(config: Mapping[str, object]) -> tuple[dict[str, Any], list
             for name, below in rope.items() if isinstance(rope, dict) else ():
                 changes += _yarn(below, part, f"{prefix}{key}.{name}")
     changes += _beside_text_part(result)
+    changes += add_sense_spellings(result) if senses else []
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
     if nested and "torch_dtype" not in result:

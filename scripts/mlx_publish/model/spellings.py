@@ -313,7 +313,7 @@ _REWRITTEN: Mapping[str, Mapping[str, tuple[Rule, str]]] = {
 }
 
 
-def add_spellings(part: dict[str, Any], model_type: str) -> list[Change]:
+def add_spellings(part: dict[str, Any], model_type: str, library: str = "mlx-lm") -> list[Change]:
     """Write what the class of a type reads into a part of config.json; return the changes."""
     kind = model_type.removesuffix("_text")
     changes: list[Change] = []
@@ -325,7 +325,7 @@ def add_spellings(part: dict[str, Any], model_type: str) -> list[Change]:
     for key, rule in MISSING.get(kind, {}).items():
         value = _ruled(rule, part) if part.get(key) is None else NOTHING
         if value is not NOTHING and (key not in part or value is not None):
-            write(key, value, f"{key} {_short(value)}, which mlx-lm's class for {model_type} reads")
+            write(key, value, f"{key} {_short(value)}, which {library}'s class for {model_type} reads")
     for key, (rule, why) in _REWRITTEN.get(kind, {}).items():
         if (value := rule(part)) is not NOTHING and value != part.get(key):
             write(key, value, f"{key} {_short(value)}, {why}")
@@ -333,7 +333,7 @@ def add_spellings(part: dict[str, Any], model_type: str) -> list[Change]:
         values = part.get(key)
         if isinstance(values, list) and any(isinstance(value, str) and value in names for value in values):
             renamed = [names.get(value, value) if isinstance(value, str) else value for value in values]
-            write(key, renamed, f"{key} in the words of mlx-lm's class for {model_type}")
+            write(key, renamed, f"{key} in the words of {library}'s class for {model_type}")
     return changes
 
 

@@ -23,7 +23,7 @@ from mlx_publish.model.quantized import SIDE_FILES
 from mlx_publish.model.select import is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX, TensorInfo, read_header
 from mlx_publish.source.odd_types import copy_as_bytes, is_odd
-from mlx_publish.source.resolve import Source, place, source_of
+from mlx_publish.source.resolve import Source, converter, place, source_of
 from mlx_publish.source.streamed import REASON, is_streamed
 from mlx_publish.text.files import json_text
 
@@ -72,7 +72,8 @@ def prepare(
     side_said = {path: content for path in SIDE_FILES if (content := read_json_file(files, path)) is not None}
     packing = packing_of(config, side_said, stored, ModelConfig(config).dtype)
     left_over = is_left_over(config, block_of(config, side_said), stored)
-    normal, changes = normalise_config(without_block(config) if packing or left_over else config)
+    keeps = converter(origin.context).senses
+    normal, changes = normalise_config(without_block(config) if packing or left_over else config, senses=keeps)
     tensors = packing.tensors(stored) if packing else stored
     fused = origin.files if isinstance(origin.files, FusedFiles) else None
     tensors = fused.fusing.tensors(tensors) if fused else tensors

@@ -23,7 +23,8 @@ from mlx_vlm.models import cache as caches
 from mlx_vlm.quant_utils import dequantize_model, get_total_parameters, quantize_model
 
 from mlx_publish.engine.backends import Classes, Predicate
-from mlx_publish.engine.towers import settings
+from mlx_publish.engine.sense_settings import completed
+from mlx_publish.engine.towers import settings as tower_settings
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.model.senses import LANGUAGE
 
@@ -48,7 +49,8 @@ def load_lazily(folder: Path, classes: Callable[[dict[str, Any]], Classes]) -> t
 
     What generation_config.json says stays there: `load_config` would write it into the config.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    given = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = completed(given, _Settings(utils.get_model_and_args(given)[0]))
     weights: dict[str, mx.array] = {}
     for path in sorted(folder.glob("model*.safetensors")):
         weights.update(cast("dict[str, mx.array]", mx.load(str(path))))
@@ -237,7 +239,7 @@ def predicate(model: nn.Module, order: VariantOrder) -> Predicate | None:
 
     def language(path: str, module: nn.Module) -> bool | dict[str, Any]:
         if not path.startswith(LANGUAGE):
-            own_settings = settings(path, module, order)
+            own_settings = tower_settings(path, module, order)
             # The key makes mlx-vlm look at groups that are not those of the order.
             return {**own_settings, "fallback_group_size": own_settings["group_size"]} if own_settings else False
         return own(path, module) if own is not None else hasattr(module, "to_quantized")
