@@ -10,7 +10,7 @@ import pytest
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.speed import BENCHMARK, FEWEST, Repeated, SpeedFacts
 from mlx_publish.evidence.report import Finding, verdict_of
-from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, Speed, Trial
+from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, PictureSpeed, Speed, Trial
 from mlx_publish.machine.series import summary
 from mlx_publish.recipes.recipe import SpeedTest
 
@@ -237,3 +237,38 @@ def test_objections_come_in_one_order() -> None:
     given = facts(length(8, generations=FALLING, prompts=SCATTERED[:4]), device="cpu", refusals=(LOW_POWER,))
     assert [said.split(" ")[0] for said in given.objections()] == ["spread:", "drift:", "low", "MLX", "too"]
     assert {finding.status for finding in run_checks(BENCHMARK, given)} == {"warn"}
+
+
+def with_picture(*rates: float, alone: tuple[float, ...] = STEADY) -> PictureSpeed:
+    seen, text = length(300, generations=rates or STEADY), length(300, generations=alone)
+    return PictureSpeed(448, 448, 256, seen, text, summary([0.05, 0.06]))
+
+
+def test_a_speed_with_a_picture_is_told_beside_that_of_text() -> None:
+    given = facts(length(512), by={"picture": with_picture()})
+    assert judge("picture-speed", given).message == (
+        "first token after 0.1 s with a picture of 448 x 448 pixels (256 of 300 tokens; 0.055 s until its embeddings), "
+        "0.1 s for as many tokens of text (GPU)"
+    )
+    assert given.published is given.speed
+
+
+@pytest.mark.parametrize("picture", [with_picture(*FALLING), with_picture(*SCATTERED), with_picture(alone=SCATTERED)])
+def test_an_unsteady_speed_with_a_picture_is_left_out_and_that_of_text_stays(picture: PictureSpeed) -> None:
+    given = facts(length(512), by={"picture": picture})
+    found = judge("picture-speed", given)
+    assert found.status == "warn"
+    assert "measured, too unsteady to publish" in found.message
+    assert (given.objections(), given.withheld) == ((), "")
+    assert given.published.picture is None
+    assert (given.published.picture_not_measured or "").startswith("measured, too unsteady to publish (±")
+    assert judge("steady", given).status == "pass"
+
+
+def test_why_there_is_no_speed_with_a_picture_is_told() -> None:
+    found = judge("picture-speed", facts(length(512), by={"picture_not_measured": "ValueError: no processor"}))
+    assert (found.status, found.message) == ("warn", "no speed with a picture: ValueError: no processor")
+
+
+def test_a_model_that_does_not_see_has_no_check_of_pictures() -> None:
+    assert "picture-speed" not in {finding.id for finding in run_checks(BENCHMARK, facts(length(512)))}

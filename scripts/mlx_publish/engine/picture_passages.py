@@ -45,14 +45,16 @@ class PicturePassage:
     @property
     def inputs(self) -> dict[str, Any]:
         """Return all that the model is given beside ids."""
-        grouped: dict[str, Any] = {}
+        given: dict[str, Any] = dict(self.values)
+        lists: dict[str, dict[int, mx.array]] = {}
         for name, array in self.arrays.items():
             key, _, number = name.partition("#")
             if number:
-                grouped.setdefault(key, []).append(array)
+                lists.setdefault(key, {})[int(number)] = array
             else:
-                grouped[key] = array
-        return {**self.values, **grouped}
+                given[key] = array
+        # A file of arrays keeps no order.
+        return given | {key: [arrays[number] for number in sorted(arrays)] for key, arrays in lists.items()}
 
     @property
     def text_positions(self) -> range:
