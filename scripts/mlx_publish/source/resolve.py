@@ -174,15 +174,19 @@ def converter(context: Context) -> Converter:
     The children of the run do their jobs by it.
     """
     try:
-        chosen = context.once("converter", lambda: _converter(context))
+        chosen = context.once("converter", lambda: _installed(context, _chosen(context)))
     except Refused:  # its config cannot be read, which a check says
         return CONVERTERS[0]
     context.children.use(chosen.module, chosen.python())
     return chosen
 
 
-def _converter(context: Context) -> Converter:
-    chosen = _chosen(context)
+def convert_by(context: Context, chosen: Converter) -> None:
+    """Let a converter be that of the run, whatever would be chosen for the source today."""
+    context.once("converter", lambda: _installed(context, chosen))
+
+
+def _installed(context: Context, chosen: Converter) -> Converter:
     if chosen.lacking() and (reason := chosen.install(context.console.progress)):
         raise SurroundingsError(
             f"the source takes more than text, which {chosen.distribution} keeps, but it cannot be installed: {reason}",
@@ -206,7 +210,8 @@ def _converter_before(context: Context) -> Converter | None:
 
     A later stage need not read the source's config again, for which it may need the network.
     """
-    if context.anew or context.recipe.source_folder:
+    again = context.anew and ("inspect" in context.force or not is_commit(context.recipe.spec.revision))
+    if again or context.recipe.source_folder:
         return None
     asked = context.recipe.digest_of("source", "revision", "modality")
     reports = (context.work.report(variant.label, "inspect") for variant in context.recipe.variants)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlx_publish.checks.remade import NOT_OURS
 from mlx_publish.context import Context
+from mlx_publish.converters import converter_of
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.evidence import Evidence, VariantSpec
 from mlx_publish.evidence.planned import is_portable
@@ -17,7 +18,7 @@ from mlx_publish.recipes.read import recipe_from_data
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.reviewed.known import of_source
 from mlx_publish.source.calibration import PACKAGE
-from mlx_publish.source.resolve import source_of
+from mlx_publish.source.resolve import convert_by, source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
 from mlx_publish.text.console import Console
 from mlx_publish.verify.learned import closeness
@@ -73,6 +74,7 @@ def rebuild(published: Published, given: Given, root: Path, console: Console) ->
     # While the source is in memory, it reads the text that learned weights are compared on.
     planned = PLANNED | {"fidelity"} if learned else PLANNED
     context = Context(recipe, recipe.variants, work, console, planned=planned, plans={label: plan} if plan else {})
+    convert_by(context, converter_of(evidence.tools))
     with work.lock():
         _same_source(context, evidence)
         digests = made(context, "made-again")[label]
