@@ -79,7 +79,7 @@ class Figures:
         return None if self.mean_kld is None else closeness(self.mean_kld)
 
 
-def pictures_kld(compared: Mapping[str, Any]) -> float | None:
+def pictures_kld(compared: Mapping[str, object]) -> float | None:
     """Return the mean KL divergence behind pictures that a comparison has; None where it has none."""
     pictures = compared.get("pictures")
     return _number(pictures.get("mean_kld")) if isinstance(pictures, Mapping) else None
