@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import User
 from samples import make_evidence
+from samples_that_see import make_seeing
 from samples_of_plans import GAIN
 
 Change = Callable[[dict[str, Any]], object]
@@ -48,6 +49,24 @@ def test_the_same_evidence_differs_in_nothing(user: User) -> None:
     assert row(data, "mean KLD")["b_to_a"] == "within error"
     assert row(data, "weights")["b_to_a"] == "1.00x"
     assert "checks and answers are the same" in user.run("compare", "a.json", "b.json").text
+
+
+def test_pictures_are_compared_where_both_were_shown_the_same(user: User) -> None:
+    def sees(data: dict[str, Any]) -> None:
+        data["fidelity"]["pictures"] = make_seeing()["fidelity"]["pictures"]
+
+    def sees_others(data: dict[str, Any]) -> None:
+        sees(data)
+        data["fidelity"]["pictures"] |= {"inputs_sha256": "c" * 64, "mean_kld": 0.1}
+
+    written(user, "a.json", sees)
+    written(user, "b.json", sees)
+    data = json.loads(user.run("compare", "a.json", "b.json", "--json").out)
+    assert row(data, "mean KLD with pictures")["b_to_a"] == "+0"
+    written(user, "b.json", sees_others)
+    data = json.loads(user.run("compare", "a.json", "b.json", "--json").out)
+    assert row(data, "mean KLD with pictures")["why"] == "other pictures"
+    assert not [one for one in compared(user)["rows"] if "pictures" in one["name"]]
 
 
 def test_size_fidelity_speed_and_words_stand_side_by_side(user: User) -> None:

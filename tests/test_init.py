@@ -54,7 +54,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         found.put("ada/odd", {**files, "config.json": json.dumps(config | {"model_type": "llamma"}).encode()})
         seeing = {"config.json": json.dumps(config | {"vision_config": {"a": 1}}).encode()}
         tower = weight_file({"vision_tower.layer.weight": ("BF16", (64, 64))})
-        found.put("ada/seeing", {**files, **seeing, "model-tower.safetensors": tower})
+        weights = (folder / "model.safetensors").read_bytes()
+        names = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+        placed = {name: "model.safetensors" for name in names if name != "__metadata__"}
+        index = {"weight_map": placed | {"vision_tower.layer.weight": "model-tower.safetensors"}}
+        seeing |= {"model-tower.safetensors": tower, "model.safetensors.index.json": json.dumps(index).encode()}
+        found.put("ada/seeing", {**files, **seeing})
         narrow = make_model(tmp_path_factory.mktemp("model") / "narrow", hidden=96, heads=3, kv_heads=3)
         found.put("ada/narrow", {path.name: path for path in narrow.iterdir()})
         found.put("ada/loud", {**files, "README.md": LOUD.encode()})
@@ -224,8 +229,8 @@ def test_a_source_that_sees_is_proposed_whole(ada: User) -> None:
 
 
 def test_its_text_part_is_proposed_under_its_own_name_where_that_is_asked_for(ada: User) -> None:
-    ada.run("init", "models", "--model", "ada/seeing", "--namespace", "ada", "--modality", "text")
-    path = ada.home / "models/recipes/seeing.yaml"
+    ada.run("recipe", "ada/seeing", "--namespace", "ada", "--modality", "text")
+    path = ada.home / "recipes/seeing.yaml"
     recipe = recipe_from_file(path)
     assert recipe.spec.modality == "text"
     assert str(recipe.destinations["4bit"]) == "ada/seeing-text-MLX-4bit"

@@ -17,6 +17,7 @@ from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
 from samples import make_evidence
+from samples_that_see import make_seeing
 
 FULL = make_evidence()
 MEASURED: dict[str, Any] = FULL["benchmark"] | {"not_measured": None}
@@ -62,6 +63,13 @@ def test_a_row_has_what_was_measured(work: Work) -> None:
     assert cells(work) == [
         "4bit", "passed", "75.7 MB", "4.50", "very close", "0.0451", "96.2 (CPU)", "A satellite of Earth."
     ]  # fmt: skip
+
+
+def test_of_a_model_that_sees_the_number_with_pictures_has_a_column(work: Work) -> None:
+    add(work, "convert", CONVERTED)
+    add(work, "fidelity", COMPARED | {"pictures": make_seeing()["fidelity"]["pictures"]})
+    assert cells(work)[5:7] == ["0.0451", "0.0612"]
+    assert "with pictures" in table(work)
 
 
 def test_a_gpu_is_what_people_expect(work: Work) -> None:

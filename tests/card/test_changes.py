@@ -17,6 +17,7 @@ from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.text import kit
 from mlx_publish.text.markdown import escape
 from samples import make_evidence, record
+from samples_that_see import make_seeing
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 PENDING = ("warn", "fixed")
@@ -93,6 +94,15 @@ def test_numbers_have_arrows_where_they_moved() -> None:
     assert re.search(r"\| mean KLD \| (0\.\d+) \| \1 \|", text)
     assert re.search(r"^\| \[.*\| ↑ \d+\.\d % \|", text, re.MULTILINE)
     assert re.search(r"same files; bits per weight 9\.\d+ → 4\.\d+; top-1 agreement 10\.0 % → ", text)
+
+
+def test_the_number_with_pictures_stands_where_there_is_one() -> None:
+    seen, before = make_seeing(), make_seeing()
+    before["fidelity"]["pictures"]["mean_kld"] = 0.5
+    text = body([Proposed(PATH, Evidence.of(seen), before)], Review(web=WEB))
+    assert "| mean KLD with pictures | 0.500 | ↓ 0.0612 |" in text
+    assert "mean KLD with pictures 0.500 → 0.0612" in text
+    assert "with pictures" not in text_of(copy.deepcopy(make_evidence()))
 
 
 def test_speeds_on_different_devices_say_nothing_about_each_other() -> None:

@@ -205,6 +205,8 @@ def _licence(licence: LicenceSpec) -> str:
 def _rows(now: Figures, before: Figures | None) -> Iterator[dict[str, str]]:
     for number in _NUMBERS:
         new, old = number.value_of(now), number.value_of(before) if before else None
+        if new is None and old is None and not number.always:
+            continue
         yield {
             "what": number.what,
             "before": "" if before is None else "not measured" if old is None else number.written(old),
@@ -221,6 +223,8 @@ class _Number:
     value_of: Callable[[Figures], float | None]
     written: Callable[[float], str]
     in_overview: bool = False
+    always: bool = True
+    """Whether it stands there where it was not measured, too."""
 
 
 _SPEED = "tokens/s"
@@ -228,6 +232,7 @@ _NUMBERS = (
     _Number("size", lambda figures: figures.weight_bytes, numbers.size, in_overview=True),
     _Number("bits per weight", lambda figures: figures.bits_per_weight, lambda value: f"{value:.2f}"),
     _Number("mean KLD", lambda figures: figures.mean_kld, numbers.significant, in_overview=True),
+    _Number("mean KLD with pictures", lambda figures: figures.pictures_kld, numbers.significant, always=False),
     _Number("top-1 agreement", lambda figures: figures.same_first_choice, numbers.percent, in_overview=True),
     _Number("perplexity ratio", lambda figures: figures.perplexity_ratio, lambda value: f"{value:.3f}"),
     _Number(_SPEED, lambda figures: figures.generation_tps, numbers.significant, in_overview=True),

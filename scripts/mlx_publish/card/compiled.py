@@ -647,12 +647,13 @@ def measured(environment):
         l_0_here = resolve('here')
         l_0_perceived = resolve('perceived')
         l_0_p = resolve('p')
-        l_0_library = resolve('library')
+        l_0_twin_by = resolve('twin_by')
         l_0_f = resolve('f')
         l_0_reference = resolve('reference')
         l_0_ladder = resolve('ladder')
         l_0_b = resolve('b')
         l_0_m = resolve('m')
+        l_0_library = resolve('library')
         l_0_nvidia = resolve('nvidia')
         l_0_why = resolve('why')
         try:
@@ -837,9 +838,7 @@ def measured(environment):
             yield "**Architecture.** A small random model built from the source's `config.json` gives "
             yield str(environment.finalize(t_13((undefined(name='p') if l_0_p is missing else l_0_p))))
             yield ' in '
-            yield str(environment.finalize(environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name')))
-            yield ' '
-            yield str(environment.finalize(t_9(environment.getitem(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'mlx_lm'), environment.getattr((undefined(name='library') if l_0_library is missing else l_0_library), 'name')), 40)))
+            yield str(environment.finalize((undefined(name='twin_by') if l_0_twin_by is missing else l_0_twin_by)))
             yield ' and in\ntransformers '
             yield str(environment.finalize(t_9(environment.getattr(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'versions'), 'transformers'), 40)))
             yield ', both in float32.'
@@ -1023,7 +1022,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=150&5=152&6=167&7=170&9=172&10=175&12=179&13=182&16=185&19=188&22=190&23=193&27=196&28=198&29=202&30=208&31=210&35=215&36=217&37=221&39=234&40=239&41=242&44=247&46=249&47=251&50=253&53=256&57=259&61=265&63=272&64=278&66=281&68=283&70=286&72=288&74=291&75=293&77=299&81=308&84=311&85=313&86=316&87=320&89=322&91=324&92=326&95=328&96=332&99=338&100=346&101=350&102=361&103=365&104=370&105=372&107=375&112=381&113=385'
+    debug_info = '3=151&5=153&6=168&7=171&9=173&10=176&12=180&13=183&16=186&19=189&22=191&23=194&27=197&28=199&29=203&30=207&31=209&35=214&36=216&37=220&39=233&40=238&41=241&44=246&46=248&47=250&50=252&53=255&57=258&61=264&63=271&64=277&66=280&68=282&70=285&72=287&74=290&75=292&77=298&81=307&84=310&85=312&86=315&87=319&89=321&91=323&92=325&95=327&96=331&99=337&100=345&101=349&102=360&103=364&104=369&105=371&107=374&112=380&113=384'
     return locals()
 
 
@@ -1680,7 +1679,7 @@ TEMPLATES = {
     "licence.md.j2": ("e35ffdfed4ac2a426264600016e2184235bc32f6749c7bc43e1f676d5e49a455", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
     "made.md.j2": ("b6e7bc48777b461bf9ff5580689f3469ca7eeaf80fc3c74ae2568ce257592c65", made),
-    "measured.md.j2": ("47249b3eed5aef9be5255da681b7440a3d1d44e7ba0606cfab0294a44d5ca121", measured),
+    "measured.md.j2": ("ff3286630b4b750f6a72413e0ceebb7126cbff602581ebf569c6b35765f24506", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "pictures.md.j2": ("38b842f7dc60b11da1a125fc5257759af6734ea7b108aa14b2a836da6fd5da4c", pictures),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),

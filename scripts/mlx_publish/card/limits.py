@@ -66,7 +66,7 @@ def _of_senses(evidence: Evidence) -> Iterator[str]:
     if media and answers_of(media, "images"):
         yield "It was shown drawn pictures, one in a question; photographs and several pictures were not tested."
     if media and answers_of(media, "audio"):
-        yield "It was played beeps, one file in a question; speech, music and several sounds were not tested."
+        yield "It was played beeps and synthetic digits, one sound in a question; other sounds were not tested."
 
 
 def _on_cuda(evidence: Evidence) -> bool:

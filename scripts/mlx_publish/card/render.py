@@ -26,7 +26,7 @@ from mlx_publish.converters import Converter, converter_of
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
-from mlx_publish.evidence.measurements import SmokeSpec
+from mlx_publish.evidence.measurements import ProofSpec, SmokeSpec
 from mlx_publish.evidence.planned import plan_of
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.methods import Form, method_of, settings_given
@@ -96,6 +96,7 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "library": {"name": Markdown(converter.distribution), "module": Markdown(converter.module)},
         "perceived": perceived(evidence),
         "has_picture": picture(evidence) is not None,
+        "twin_by": _twin_by(evidence.proof) if evidence.proof else "",
         "tools_snippet": converter.tools_snippet(smoke),
         "commands": converter.commands(load_as, smoke),
         "described": list(described(smoke.capabilities)) if smoke and smoke.capabilities else [],
@@ -124,6 +125,12 @@ def _needed(evidence: Evidence) -> Mapping[str, object] | None:
     rung = here(evidence)
     needed = needed_memory(rung) if rung else None
     return {"bytes": needed[0], "context": short_tokens(needed[1])} if needed else None
+
+
+def _twin_by(proof: ProofSpec) -> Markdown:
+    """Return the converter that computed the twin, with its version."""
+    name = converter_of(proof.mlx_lm).distribution
+    return Markdown(f"{name} {escape(proof.mlx_lm[name], 40)}")
 
 
 def _sampling(evidence: Evidence, converter: Converter) -> Mapping[str, object] | None:

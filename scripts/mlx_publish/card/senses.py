@@ -11,7 +11,7 @@ from mlx_publish.chat.sounds import SOUNDS
 from mlx_publish.converters import converter_of
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.evidence import Evidence, TowerSpec
-from mlx_publish.evidence.measurements import MediaSpec, MediumAnswerSpec, PictureSpeedSpec, PicturesProofSpec
+from mlx_publish.evidence.measurements import MediaSpec, MediumAnswerSpec, PicturesProofSpec, SpeedSpec
 from mlx_publish.evidence.perceived import answers_of, example, senses_of
 from mlx_publish.text import markdown
 from mlx_publish.text.markdown import Markdown, escape
@@ -46,7 +46,6 @@ def perceived(evidence: Evidence) -> Mapping[str, object] | None:
         return None
     media, towers = evidence.smoke.pictures if evidence.smoke else None, evidence.model.towers or []
     shown = example(evidence.smoke)
-    speed = evidence.benchmark.picture if evidence.benchmark else None
     return {
         "takes": in_words(("text", *senses(evidence))),
         "shown": shown.plain if shown else None,
@@ -56,7 +55,7 @@ def perceived(evidence: Evidence) -> Mapping[str, object] | None:
         "verdict": _verdict(evidence),
         "fidelity": " ".join(_fidelity(evidence)),
         "towers": _towers(towers) if towers else None,
-        "speed": _speed(speed) if speed else "",
+        "speed": _speed(evidence.benchmark) if evidence.benchmark else "",
         "proof": _proof(evidence.proof.pictures) if evidence.proof and evidence.proof.pictures else "",
     }
 
@@ -179,8 +178,11 @@ def _numbers(tower: TowerSpec) -> str:
     return f"{tower.bits} bits ({types})" if tower.bits else f"{types}, not quantized"
 
 
-def _speed(speed: PictureSpeedSpec) -> str:
-    """Return the time to the first token with a picture, beside as many tokens of text."""
+def _speed(benchmark: SpeedSpec) -> str:
+    """Return the time to the first token with a picture, beside as many tokens of text; or why there is none."""
+    speed = benchmark.picture
+    if speed is None:
+        return f"A prompt with a picture was not timed{_why(benchmark.picture_not_measured)}."
     seen, text, encoded = speed.with_picture, speed.text_alone, speed.encode_s
     inside = f", of which {significant(encoded.median)} s for the picture" if encoded else ""
     return (

@@ -54,6 +54,9 @@ def _fidelity(a: Evidence, b: Evidence) -> Iterator[Row]:
     near = mine and theirs and abs(mine.mean_kld - theirs.mean_kld) <= _noise(mine, theirs).mean_kld
     yield replace(row, a=_kld(mine), b=_kld(theirs), b_to_a="within error" if near and not why else row.b_to_a)
     yield Row("closeness", _word(mine), _word(theirs))
+    seen = tuple(spec.pictures.mean_kld if spec and spec.pictures else None for spec in (mine, theirs))
+    if seen != (None, None):
+        yield _row("mean KLD with pictures", (seen[0], seen[1]), significant, why=why or pictures_differ(a, b))
     same = _of(mine, theirs, lambda spec: spec.same_first_choice)
     row = _row("top-1 agreement", same, lambda value: f"{value:.1%}", why=why)
     yield replace(row, b_to_a=_points(*same)) if row.b_to_a else row
@@ -136,6 +139,14 @@ def fidelity_differs(a: Evidence, b: Evidence) -> str:
     return ""
 
 
+def pictures_differ(a: Evidence, b: Evidence) -> str:
+    """Return why distances from the source behind pictures cannot be compared; empty if they can."""
+    mine, theirs = (side.fidelity.pictures if side.fidelity else None for side in (a, b))
+    if mine is None or theirs is None or mine.plain.get("inputs_sha256") == theirs.plain.get("inputs_sha256"):
+        return ""
+    return "other pictures"
+
+
 def _speed(a: Evidence, b: Evidence) -> Iterator[Row]:
     mine, theirs, why = a.benchmark, b.benchmark, speed_differs(a, b)
     tokens = dict.fromkeys(spec.headline.prompt_tokens for spec in (mine, theirs) if spec)
@@ -166,7 +177,7 @@ def speed_differs(a: Evidence, b: Evidence) -> str:
         (_driver(mine) == _driver(theirs), "another driver of the GPU"),
         (mine.headline.prompt_tokens == theirs.headline.prompt_tokens, "another prompt length"),
         (mine.headline.generation_tokens == theirs.headline.generation_tokens, "another number of generated tokens"),
-        *((a.tools.get(name) == b.tools.get(name), f"another {name}") for name in ("mlx", "mlx-lm")),
+        *((a.tools.get(name) == b.tools.get(name), f"another {name}") for name in ("mlx", "mlx-lm", "mlx-vlm")),
     )
     return next((reason for same, reason in reasons if not same), "")
 

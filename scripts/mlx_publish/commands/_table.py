@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.figures import pictures_kld
 from mlx_publish.evidence.measurements import SpeedSpec
 from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.results import Converted, Fidelity, Smoke
@@ -83,6 +84,12 @@ class Row:
         mean = self._mean_kld
         return Cell(NONE if mean is None else significant(mean))
 
+    def pictures_kld(self) -> Cell:
+        """Return the same on text behind pictures."""
+        report = self.reports.get("fidelity")
+        mean = pictures_kld(report.result) if report and report.verdict != "error" else None
+        return Cell(NONE if mean is None else significant(mean))
+
     def speed(self) -> Cell:
         """Return generated tokens per second."""
         report = self.passed.get("benchmark")
@@ -119,6 +126,8 @@ class Column:
     rank: int
     """The highest goes first; those of 0 stay."""
     right: bool = True
+    always: bool = True
+    """Whether it is there where it says nothing of any variant, too."""
 
 
 _COLUMNS = (
@@ -128,6 +137,7 @@ _COLUMNS = (
     Column("bits/weight", Row.bits, 5),
     Column("closeness", Row.word, 1, right=False),
     Column("mean KLD", Row.mean_kld, 2),
+    Column("with pictures", Row.pictures_kld, 3, always=False),
     Column("tokens/s", Row.speed, 4),
     Column(_ANSWER, Row.answer, 6, right=False),
 )
@@ -139,7 +149,8 @@ _Filled = tuple[Column, list[Cell]]
 def print_table(console: Console, variants: Sequence[Variant], work: Work, stages: Sequence[str] = NAMES) -> None:
     """Print one row for each variant, by its reports of these stages, with the columns that fit."""
     rows = [Row(v.label, {report.stage: report for report in work.reports(v.label, stages)}) for v in variants]
-    filled = [(column, [column.cell(row) for row in rows]) for column in _COLUMNS]
+    every = [(column, [column.cell(row) for row in rows]) for column in _COLUMNS]
+    filled = [(column, cells) for column, cells in every if column.always or any(cell.text != NONE for cell in cells)]
     room = width() - 2 * _EDGE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     kept = _fitting(filled, room)

@@ -27,6 +27,8 @@ class Figures:
     generation_tps: float | None = None
     device: str = ""
     """`GPU`, `CPU`, or the name of an NVIDIA GPU with `CUDA`, which made the speed."""
+    pictures_kld: float | None = None
+    """Mean KL divergence on text behind pictures; None for a model of text alone, too."""
 
     @classmethod
     def of_evidence(cls, evidence: Mapping[str, Any]) -> Figures:
@@ -44,6 +46,7 @@ class Figures:
             named(timed["device"], timed.get("backend"), timed.get("gpu"))
             if timed.get("device") in ("cpu", "gpu")
             else "",
+            pictures_kld(compared),
         )
 
     @classmethod
@@ -67,12 +70,19 @@ class Figures:
             compared.perplexity_ratio if compared else None,
             speed.headline.generation_tps.median if speed else None,
             speed.named if speed else "",
+            pictures_kld(by_stage["fidelity"].result) if compared else None,
         )
 
     @property
     def closeness(self) -> Closeness | None:
         """The step of the scale of words; None if it was not compared."""
         return None if self.mean_kld is None else closeness(self.mean_kld)
+
+
+def pictures_kld(compared: Mapping[str, object]) -> float | None:
+    """Return the mean KL divergence behind pictures that a comparison has; None where it has none."""
+    pictures = compared.get("pictures")
+    return _number(pictures.get("mean_kld")) if isinstance(pictures, Mapping) else None
 
 
 def _number(value: object) -> float | None:

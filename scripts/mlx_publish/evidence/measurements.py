@@ -252,6 +252,8 @@ class SpeedSpec(Open):
     backend: Literal["metal", "cuda", "cpu"] | None = None
     gpu: str | None = None
     picture: PictureSpeedSpec | None = None
+    picture_not_measured: Annotated[str, Field(max_length=1000)] = ""
+    """Why a prompt with a picture of a model that sees was not timed."""
 
     @property
     def kind(self) -> DeviceKind:

@@ -133,7 +133,9 @@ def kld_cell(figures: Figures) -> Markdown:
     step = figures.closeness
     if step is None or figures.mean_kld is None:
         return _NOTHING
-    return Markdown(f"{cell(numbers.significant(figures.mean_kld))}, {f'**{step.word}**' if step.warns else step.word}")
+    seen = "" if figures.pictures_kld is None else f"; {numbers.significant(figures.pictures_kld)} with pictures"
+    word = f"**{step.word}**" if step.warns else step.word
+    return Markdown(f"{cell(numbers.significant(figures.mean_kld))}, {word}{cell(seen)}")
 
 
 def _unsteady(own: Sequence[Report]) -> Markdown:

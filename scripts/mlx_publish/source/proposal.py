@@ -76,7 +76,7 @@ class Beside:
 
     def size(self, weights: int) -> str:
         """Return the size of all weights in words."""
-        return f"{size(weights)} ({size(self.bytes)} of it for {self.words})" if self.words else size(weights)
+        return f"{size(weights)} ({size(self.bytes)} of it for {self.words})" if self.bytes else size(weights)
 
 
 NOTHING = Beside()

@@ -20,7 +20,7 @@ from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import side_files
 from mlx_publish.model.size import SHARD, conversion_memory, estimate_bytes
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.streamed import why_not_by_headers, why_not_streamed
 from mlx_publish.text.numbers import size
 from mlx_publish.text.progress import Step
@@ -77,9 +77,10 @@ def judge_room(context: Context, facts: SourceFacts, variants: Sequence[Variant]
     return Finding("room", "pass", message, details=details), streams
 
 
-def estimated(source: Metadata, variant: Variant) -> int:
-    """Bytes of a variant's weights, by the headers of the source."""
-    return estimate_bytes(source.language_tensors, variant, source.config.dtype)
+def estimated(source: Metadata, variant: Variant, *, whole: bool) -> int:
+    """Bytes of a variant's weights, by the headers of the source; towers stay as they are, if it is kept `whole`."""
+    kept = sum(tower.nbytes for tower in source.towers) if whole else 0
+    return estimate_bytes(source.language_tensors, variant, source.config.dtype) + kept
 
 
 def judge_load(context: Context, source: Metadata, variant: Variant) -> tuple[Finding, ...]:
@@ -91,7 +92,7 @@ def judge_load(context: Context, source: Metadata, variant: Variant) -> tuple[Fi
     if destination.repo is None:
         return ()
     side = sorted(side_files(source.entries) - source.not_texts)
-    weights = estimated(source, variant)
+    weights = estimated(source, variant, whole=converter(context).senses)
     shards = -(-weights // SHARD)
     # The card, its chart, the evidence, the config and the index come besides.
     load = Load(
@@ -106,7 +107,8 @@ def judge_load(context: Context, source: Metadata, variant: Variant) -> tuple[Fi
 
 def _judge(context: Context, source: Metadata, variants: Sequence[Variant]) -> tuple[int, int]:
     """Return the bytes that all variants take on disk, and the largest one in memory."""
-    sizes = [estimated(source, variant) for variant in variants]
+    whole = converter(context).senses
+    sizes = [estimated(source, variant, whole=whole) for variant in variants]
     if max(sizes) > memory_bytes():
         raise SurroundingsError(
             f"a model of {size(max(sizes))} does not fit into {size(memory_bytes())} of memory",

@@ -194,7 +194,7 @@ def _inspected(facts: SourceFacts) -> Inspected:
             pipeline_tag=card.text("pipeline_tag"),
             problem=card.problem,
         ),
-        estimated_bytes=estimated(metadata, facts.variant),
+        estimated_bytes=estimated(metadata, facts.variant, whole=facts.loads.senses),
         taken=facts.taken,
         adapter=adapter_name(facts),
     )
