@@ -142,7 +142,7 @@ def _bits(tensors: Tensors, name: str, bits: int) -> None:
     tensors[name] = changed
 
 
-# What is in the weights
+
 
 
 @fault("the projector's tensor is missing", "convert", "converts")
