@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -27,15 +27,16 @@ import in_process
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.torch import VARIABLE as REFERENCE
 from mlx_publish.children.vision import VARIABLE, find_vision
-from mlx_publish.text.markdown import table
-from pipeline import QUICK
-from vision_faults import CANARY, FAULTS, made
-from vision_slips import SLIPS, happening, python_with
+from mlx_publish.text.markdown import Markdown, table
+from mlx_publish.text.markdown import code as code_
+from pipeline import NOWHERE, QUICK
+from vision_faults import CANARY, FAULTS, Fault, made
+from vision_slips import SLIPS, Slip, happening, python_with
 
 SECONDS, MEMORY = 60, 8 << 30
 """Limits of a command of mlx-vlm."""
 _STAGES = ("inspect", "convert", "smoke", "fidelity")
-_KEPT = ("PATH", "LANG", "HOME", "MLX_PUBLISH_CACHE", REFERENCE)
+_KEPT = ("PATH", "LANG", "HOME", "MLX_PUBLISH_CACHE")
 # A picture that no family's processor finds odd.
 _DRAW = "from PIL import Image; Image.linear_gradient('L').resize((90, 70)).convert('RGB').save({path!r})"
 
@@ -66,36 +67,33 @@ def main() -> None:
     in_process.end()
     if asked.json:
         asked.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
-    heads = ["fault", "`mlx_vlm.convert`", "`mlx_vlm.generate` with a picture", "mlx-publish"]
-    print(table(heads, [[row.says, row.converts, row.sees, row.kit] for row in rows]))
+    heads = [
+        Markdown(head) for head in ("fault", "`mlx_vlm.convert`", "`mlx_vlm.generate` with a picture", "mlx-publish")
+    ]
+    print(table(heads, [[Markdown(text) for text in (row.says, row.converts, row.sees, row.kit)] for row in rows]))
 
 
 def compared(models: Path, place: Path, only: Sequence[str], part: str) -> list[Row]:
-    """Return a row for each fault."""
-    vision, rows, known = find_vision().python, list[Row](), dict[str, Statuses]()
-    (place / "picture.png").parent.mkdir(exist_ok=True)
+    """Return a row for each fault, and for each slip of a conversion, which is the kit's own."""
+    vision = find_vision().python
+    kit, rows = Kit(models, place, vision), list[Row]()
     subprocess.run([str(vision), "-c", _DRAW.format(path=str(place / "picture.png"))], check=True)
     for name, fault in [(name, fault) for name, fault in FAULTS.items() if not only or name in only]:
-        if part != "mlx-vlm" and fault.base not in known:
-            known[fault.base] = kit(made(models, fault.base, place / "whole" / fault.base), place / "kit", vision)[1]
         source = made(models, fault.base, place / name)
         fault.change(source)
         converts, sees = ("", "") if part == "mlx-publish" else theirs(source, place, vision)
-        told = "" if part == "mlx-vlm" else ours(source, place, vision, known[fault.base])
+        told = "" if part == "mlx-vlm" else kit.says(fault, source, vision)
         ran = " **Its code ran.**" if (source / CANARY).exists() else ""
         rows.append(Row(name, fault.says, converts + ran, sees, told))
-        print(f"{name}: {converts}{ran} | {sees} | {told}", file=sys.stderr, flush=True)
         shutil.rmtree(source)
+        print(name, converts + ran, sees, told, sep=" | ", file=sys.stderr, flush=True)
     for name, slip in [
         (name, slip) for name, slip in SLIPS.items() if part != "mlx-vlm" and (not only or name in only)
     ]:
-        source = made(models, slip.base, place / "source" / slip.base)
-        if slip.base not in known:
-            known[slip.base] = kit(source, place / "kit", vision)[1]
         with happening(name):
-            told = ours(source, place, python_with(name, vision, place), known[slip.base])
+            told = kit.says(slip, kit.whole(slip.base), python_with(name, vision, place))
         rows.append(Row(name, slip.says, "", "", told))
-        print(f"{name}: {told}", file=sys.stderr, flush=True)
+        print(name, told, sep=" | ", file=sys.stderr, flush=True)
     return rows
 
 
@@ -131,42 +129,63 @@ def mlx_vlm(vision: Path, command: str, *words: str) -> str:
     return f"exit 0, {warned[0].strip()[:60]!r}" if warned else "exit 0, in silence"
 
 
-def ours(source: Path, place: Path, vision: Path, known: Statuses) -> str:
-    """Return what the kit says that it does not say of the whole model."""
-    code, statuses, tail = kit(source, place / "kit", vision)
-    new = [
-        (stage, check, status)
-        for stage in _STAGES
-        for check, status in statuses.get(stage, {}).items()
-        if status in ("fail", "warn") and known.get(stage, {}).get(check) != status
-    ]
-    failed = [f"{stage}: `{check}`" for stage, check, status in new if status == "fail"]
-    warned = [f"{stage}: `{check}`" for stage, check, status in new if status == "warn"]
-    if code in (1, 2) and failed:
-        return f"refused in {failed[0]}" + (f", {len(failed) - 1} more" if len(failed) > 1 else "")
-    if code == 0 and warned:
-        return f"told in {', '.join(warned)}"
-    return "**nothing**" if code == 0 else f"exit {code}: {tail[:120]}"
+@dataclass
+class Kit:
+    """Runs of the kit, compared with what it says of the same model without a fault."""
 
+    models: Path
+    place: Path
+    vision: Path
+    known: dict[str, Statuses] = field(default_factory=dict)
 
-def kit(source: Path, place: Path, vision: Path) -> tuple[int, Statuses, str]:
-    """Return the exit code of a run, the status of each check, by stage, and the last line that was said."""
-    shutil.rmtree(place, ignore_errors=True)
-    home = place / "home"
-    (home / "tmp").mkdir(parents=True)
-    recipe = home / "recipe.yaml"
-    keys = {"source": str(source), "base_model": "acme/base", "license": "apache-2.0", "variants": [{"bits": 8}]}
-    recipe.write_text(json.dumps({**QUICK, **keys, "to": f"folder:{home}/out"}), encoding="utf-8")
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", VARIABLE: str(vision), "TMPDIR": str(home / "tmp")}
-    words = ["run", "--recipe", str(recipe), "--work", str(home / "work"), "--until", "fidelity"]
-    code, out, err = in_process.run(words, environment, home)
-    reports = {path.stem: path for path in (home / "work").rglob("*.json") if path.stem in _STAGES}
-    statuses = {
-        stage: {check["id"]: check["status"] for check in json.loads(path.read_text(encoding="utf-8"))["checks"]}
-        for stage, path in reports.items()
-    }
-    return code, statuses, (f"{out}\n{err}".strip().splitlines() or [""])[-1].strip()
+    def whole(self, base: str) -> Path:
+        """Return a model without a fault."""
+        return made(self.models, base, self.place / "whole" / base)
+
+    def says(self, fault: Fault | Slip, source: Path, vision: Path) -> str:
+        """Return what the kit says that it does not say of the whole model."""
+        if fault.base not in self.known:
+            self.known[fault.base] = self._run(self.whole(fault.base), self.vision, _STAGES[-1], torch=True)[1]
+        torch = fault.check.startswith("twin")
+        code, statuses, tail = self._run(source, vision, fault.stage, torch=torch)
+        if not code and not self._new(fault.base, statuses):
+            code, statuses, tail = self._run(source, vision, _STAGES[-1], torch=torch)
+        new = self._new(fault.base, statuses)
+        failed, warned = ([f"{at}: {code_(id_)}" for at, id_, is_ in new if is_ == of] for of in ("fail", "warn"))
+        if code in (1, 2) and failed:
+            return f"refused in {failed[0]}" + (f" and {len(failed) - 1} more" if len(failed) > 1 else "")
+        if code == 0 and warned:
+            return f"told in {', '.join(warned)}"
+        return "**nothing**" if code == 0 else f"exit {code}: {tail[:120]}"
+
+    def _new(self, base: str, statuses: Statuses) -> list[tuple[str, str, str]]:
+        return [
+            (stage, check, status)
+            for stage in _STAGES
+            for check, status in statuses.get(stage, {}).items()
+            if status in ("fail", "warn") and self.known[base].get(stage, {}).get(check) != status
+        ]
+
+    def _run(self, source: Path, vision: Path, until: str, *, torch: bool) -> tuple[int, Statuses, str]:
+        """Return the exit code, the status of each check by stage, and the last line that was said."""
+        place = self.place / "kit"
+        shutil.rmtree(place, ignore_errors=True)
+        home = place / "home"
+        (home / "tmp").mkdir(parents=True)
+        recipe = home / "recipe.yaml"
+        keys = {"source": str(source), "base_model": "acme/base", "license": "apache-2.0", "variants": [{"bits": 8}]}
+        recipe.write_text(json.dumps({**QUICK, **keys, "to": f"folder:{home}/out"}), encoding="utf-8")
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment |= {"HF_ENDPOINT": NOWHERE, VARIABLE: str(vision), "TMPDIR": str(home / "tmp")}
+        environment |= {REFERENCE: os.environ[REFERENCE]} if torch and REFERENCE in os.environ else {}
+        words = ["run", "--recipe", str(recipe), "--work", str(home / "work"), "--until", until]
+        code, out, err = in_process.run(words, environment, home)
+        reports = {path.stem: path for path in (home / "work").rglob("*.json") if path.stem in _STAGES}
+        statuses = {
+            stage: {check["id"]: check["status"] for check in json.loads(path.read_text(encoding="utf-8"))["checks"]}
+            for stage, path in reports.items()
+        }
+        return code, statuses, (f"{out}\n{err}".strip().splitlines() or [""])[-1].strip()
 
 
 if __name__ == "__main__":

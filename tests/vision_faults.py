@@ -90,14 +90,16 @@ def reweigh(folder: Path, change: Callable[[Tensors], object]) -> None:
 
 
 def whole(folder: Path) -> None:
-    """Make rows without a token the least likely ones, as in trained models; random ones are generated."""
-    tokens = len(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
+    """Let a random model say nothing but text: special tokens, and rows without a token, are never the likeliest."""
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    special = [token["id"] for token in content["added_tokens"] if token["special"]]
+    tokens = len(content["model"]["vocab"])
 
     def change(tensors: Tensors) -> None:
         name = next((name for name in tensors if name.endswith("lm_head.weight")), None)
         name = name or next(name for name in tensors if name.endswith("embed_tokens.weight"))
         rows = tensors[name].copy()
-        rows[tokens:] = 0
+        rows[tokens:] = rows[special] = 0
         tensors[name] = rows
 
     reweigh(folder, change)
@@ -140,7 +142,7 @@ def _bits(tensors: Tensors, name: str, bits: int) -> None:
     tensors[name] = changed
 
 
-# What is in the weights
+
 
 
 @fault("the projector's tensor is missing", "convert", "converts")
