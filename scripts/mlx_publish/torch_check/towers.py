@@ -8,6 +8,8 @@ TOWERS = (
     "vision_config", "audio_config", "speech_config", "video_config", "visual", "vision_tower", "vq_config",
     "talker_config", "token2wav_config", "image_processor",
 )  # fmt: skip
+PICTURES = ("vision_config", "visual", "vision_tower")
+"""Those that see."""
 _LAYERS = (
     "num_hidden_layers",
     "depth",

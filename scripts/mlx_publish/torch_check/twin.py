@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.evidence.proof import Boundary, SmallConfig, TwinMade, TwinText, TwinTexts
+from mlx_publish.evidence.proof import Boundary, SmallConfig, TwinMade, TwinPicture, TwinText, TwinTexts
 from mlx_publish.torch_check.comparing import Comparison
+from mlx_publish.torch_check.naming import name_as
+from mlx_publish.torch_check.parts import part_of
+from mlx_publish.torch_check.reasons import error_words
 from mlx_publish.torch_check.shrink import shrink
 from mlx_publish.torch_check.sizes import LONG, VOCABULARY
+from mlx_publish.torch_check.whole_towers import completed
 
 Config = Mapping[str, Any]
 FIRST = 1e-6
@@ -38,21 +44,27 @@ def texts() -> list[list[int]]:
     return [[int(id_) for id_ in random.integers(_ORDINARY.start, _ORDINARY.stop, n)] for n in (SHORT, LONG)]
 
 
-def small(config: Config, folder: str) -> SmallConfig:
+def small(config: Config, folder: str, *, senses: bool = False) -> SmallConfig:
     """Return the small config of a source's own, and where the source's boundaries lie in it."""
+    whole = dict(config)
     try:
-        resolved = _kind(shrink(config).config | dict(config), Path(folder))[0].get_text_config().to_dict()
+        settings = _kind(shrink(config).config | dict(config), Path(folder))[0]
+        resolved = settings.get_text_config().to_dict()
+        whole = completed(config, settings.to_dict(), resolved) if senses else whole
     except Exception:  # noqa: BLE001  whatever transformers raises here, it raises again where it matters
         resolved = {}
-    shrunk = shrink(config, resolved)
+    shrunk = shrink(whole, resolved, senses=senses)
     boundaries = [Boundary(position, key, value) for position, (key, value) in shrunk.boundaries.items()]
     return SmallConfig(shrunk.config, boundaries)
 
 
-def make(config: Config, folder: Path, seed: int = 0, count: int = 2) -> TwinMade:
+def make(
+    config: Config, folder: Path, seed: int = 0, count: int = 2, source: Mapping[str, Any] | None = None
+) -> TwinMade:
     """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of the first texts.
 
-    `logits.N.npy` is (positions, vocabulary).
+    `logits.N.npy` is (positions, vocabulary). With a `source` (its `config`, the settings of its `processor`, the
+    `names` of its tensors) pictures are shown too, and its tensors have the source's names.
     """
     model, computed = _computed(config, folder / "asked", seed, count)
     saved, written = folder / SAVED, folder / WRITTEN
@@ -64,7 +76,29 @@ def make(config: Config, folder: Path, seed: int = 0, count: int = 2) -> TwinMad
     for number, values in enumerate(computed):
         np.save(folder / f"logits.{number}.npy", values)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return TwinMade(type(model).__name__, parameters, texts()[:count])
+    made = TwinMade(type(model).__name__, parameters, texts()[:count])
+    if source is None:
+        return made
+    name_as(source["names"], saved)
+    shown, reason = _shown(model, config, source, folder, seed)
+    return replace(made, pictures=shown, no_pictures=reason)
+
+
+def _shown(model: Any, config: Config, source: Mapping[str, Any], folder: Path, seed: int) -> tuple[int, str]:
+    """Show pictures and keep what is given and computed; return how many times, or why it is not possible."""
+    from mlx_publish.torch_check import pictures  # noqa: PLC0415
+
+    try:
+        processor = pictures.Processor(source["processor"])
+        shower = pictures.Shower(model, source["config"], config, processor, folder / "processor")
+        for number, one in enumerate(shower.shown(seed)):
+            values, embedded = pictures.ask(model, one)
+            np.savez(folder / WRITTEN / f"picture.{number}.npz", ids=one.ids, prompt=one.prompt, **one.inputs)
+            np.savez(folder / f"picture.{number}.npz", logits=values, embedded=embedded, image=shower.token, pictures=one.pictures)
+    except Exception as error:  # noqa: BLE001  what a processor or a tower raises says nothing of MLX
+        traceback.print_exc()
+        return 0, error_words(error)
+    return number + 1, ""
 
 
 def _computed(config: Config, folder: Path, seed: int, count: int) -> tuple[Any, list[NDArray[np.float32]]]:
@@ -198,7 +232,22 @@ def compare(read: str, folder: str) -> TwinTexts:
         comparison.add(ours, theirs)
         mean_kld, position = _by_position(ours, theirs)
         comparisons.append(TwinText(**vars(comparison.result()), mean_kld=mean_kld, position=position))
-    return TwinTexts(comparisons)
+    return TwinTexts(comparisons, [_of_pictures(Path(read), path) for path in sorted(Path(folder).glob("picture.*.npz"))])
+
+
+def _of_pictures(read: Path, path: Path) -> TwinPicture:
+    """Return how far the logits with pictures are apart, and which part is to blame."""
+    theirs, given, file = np.load(path), np.load(read / path.name), read / f"mlx.{path.name}"
+    if not file.is_file():
+        return TwinPicture(0, None, None, None, "", None, None, int(theirs["pictures"]), "")
+    ours, comparison = np.load(file), Comparison()
+    comparison.add(ours["logits"], theirs["logits"])
+    mean_kld, position = _by_position(ours["logits"], theirs["logits"])
+    part = "" if position is None else part_of(
+        given["ids"] == theirs["image"], ours["embedded"], theirs["embedded"], position, int(given["prompt"])
+    )
+    found = comparison.result()
+    return TwinPicture(**vars(found), mean_kld=mean_kld, position=position, pictures=int(theirs["pictures"]), part=part)
 
 
 def _by_position(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[float | None, int | None]:
