@@ -11,6 +11,7 @@ TOWER = "the tower or the projector"
 ORDER = "the order of the image tokens"
 PLACES = "the places of the image tokens"
 LANGUAGE = "what the language model makes of image tokens"
+BOTH_WAYS = "the attention between tokens of one picture, which see each other both ways"
 LATER = "the positions of tokens behind the prompt"
 _FIRST = 1e-6
 _NEAR = 1e-4

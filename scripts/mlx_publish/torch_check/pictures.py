@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,8 @@ class Shower:
 
     def _of(self, pictures: Sequence[Any], random: np.random.Generator) -> Pictured:
         inputs = self._inputs(pictures)
-        counts = [self.tokens(self._inputs([picture])) for picture in pictures]
-        whole = self.tokens(inputs)
+        counts = [self._tokens(self._inputs([picture])) for picture in pictures]
+        whole = self._tokens(inputs)
         if whole != sum(counts) or not 0 < whole <= _MOST_TOKENS:
             raise NoPicturesError(f"{len(pictures)} pictures have {whole} tokens, and one by one {counts}")
         ids, before, after = _ordinary(random), _token(self._config, _BEFORE), _token(self._config, _AFTER)
@@ -159,6 +159,12 @@ def ask(model: Any, shown: Pictured) -> tuple[NDArray[np.float32], NDArray[np.fl
         handle.remove()
     embedded = next((value[0].float().numpy() for value in given if value is not None), np.zeros((0, 0), np.float32))
     return output.logits[0].float().numpy(), embedded
+
+
+def read_forward(shown: Pictured) -> Pictured | None:
+    """Return the same without types of tokens, so that each sees only what is before it; None where there are none."""
+    kept = {key: value for key, value in shown.inputs.items() if key != _TYPES[0]}
+    return replace(shown, inputs=kept) if len(kept) < len(shown.inputs) else None
 
 
 def _ordinary(random: np.random.Generator) -> list[int]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlx_publish.evidence.proof import Boundary, SmallConfig, TwinMade, TwinPicture, TwinText, TwinTexts
 from mlx_publish.torch_check.comparing import Comparison
 from mlx_publish.torch_check.naming import name_as
-from mlx_publish.torch_check.parts import part_of
+from mlx_publish.torch_check.parts import BOTH_WAYS, part_of
 from mlx_publish.torch_check.reasons import error_words
 from mlx_publish.torch_check.shrink import shrink
 from mlx_publish.torch_check.sizes import LONG, VOCABULARY
@@ -93,8 +93,11 @@ def _shown(model: Any, config: Config, source: Mapping[str, Any], folder: Path, 
         shower = pictures.Shower(model, source["config"], config, processor, folder / "processor")
         for number, one in enumerate(shower.shown(seed)):
             values, embedded = pictures.ask(model, one)
+            known = {"logits": values, "embedded": embedded, "image": shower.token, "pictures": one.pictures}
+            if forward := pictures.read_forward(one):
+                known["forward"] = pictures.ask(model, forward)[0]
             np.savez(folder / WRITTEN / f"picture.{number}.npz", ids=one.ids, prompt=one.prompt, **one.inputs)
-            np.savez(folder / f"picture.{number}.npz", logits=values, embedded=embedded, image=shower.token, pictures=one.pictures)
+            np.savez(folder / f"picture.{number}.npz", **known)
     except Exception as error:  # noqa: BLE001  what a processor or a tower raises says nothing of MLX
         traceback.print_exc()
         return 0, error_words(error)
@@ -243,9 +246,12 @@ def _of_pictures(read: Path, path: Path) -> TwinPicture:
     ours, comparison = np.load(file), Comparison()
     comparison.add(ours["logits"], theirs["logits"])
     mean_kld, position = _by_position(ours["logits"], theirs["logits"])
-    part = "" if position is None else part_of(
-        given["ids"] == theirs["image"], ours["embedded"], theirs["embedded"], position, int(given["prompt"])
-    )
+    part = ""
+    if position is not None:
+        is_image, embedded = given["ids"] == theirs["image"], (ours["embedded"], theirs["embedded"])
+        part = part_of(is_image, *embedded, position, int(given["prompt"]))
+        if "forward" in theirs and _by_position(ours["logits"], theirs["forward"])[1] is None:
+            part = BOTH_WAYS
     found = comparison.result()
     return TwinPicture(**vars(found), mean_kld=mean_kld, position=position, pictures=int(theirs["pictures"]), part=part)
 
