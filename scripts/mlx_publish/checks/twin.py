@@ -15,9 +15,16 @@ from mlx_publish.evidence.records import to_json
 # of GELU through many layers). A soft cap that is ignored makes 7e-5 here, where scores are small, and more in earnest.
 MAX_NMSE = 1e-5
 ROUNDING = 5e-6
+MAX_PICTURES_NMSE, PICTURES_ROUNDING = 1e-6, 1e-8
+"""Of logits with images: a thousandth of their spread. Equal models are at 1e-13 to 1e-10; another form of GELU in the
+projector makes 1e-8 to 1e-6."""
 _REMEDY = (
     "Choose a model whose config.json does not use it, or wait for an {by} that computes it; "
     "accept the check twin-equal with a reason if the difference does not affect you."
+)
+_PICTURES_REMEDY = (
+    "Wait for an {by} that computes it, or publish the language model alone with modality: text; "
+    "accept the check twin-pictures with a reason if the difference does not affect you."
 )
 
 
@@ -75,6 +82,52 @@ def judge(twin: TwinFacts, config: Mapping[str, Any], by: str = "mlx-lm") -> Say
     return _different(config, proof, name, by)
 
 
+def _alike(facts: SourceFacts) -> Says:
+    return judge_pictures(facts.twin(), facts.source.config.raw, facts.loads.name)
+
+
+def judge_pictures(twin: TwinFacts, config: Mapping[str, Any], by: str) -> Says:
+    """Judge the twin where pictures are shown to it; a failure on text alone is said by `judge`."""
+    proof = twin.proof
+    if proof is None or proof.pictures is None or proof.problem:
+        reason = twin.reason or (proof.problem if proof else "")
+        return skipped(f"what {by} computes of images is not proven: {reason or 'no image was shown'}", told=True)
+    pictures, name = proof.pictures, f"transformers {proof.versions['transformers']}"
+    if pictures.not_proven:
+        return skipped(f"what {by} computes of images is not proven: {pictures.not_proven}", told=True)
+    if pictures.problem:
+        why = f" because of {proof.blame} ({_value(config, proof.blame)})" if proof.blame else ""
+        return failed(
+            f"{by} cannot compute an image{why}, and {name} can: {pictures.problem}",
+            _PICTURES_REMEDY.format(by=by),
+            problem=pictures.problem,
+        )
+    errors = [text.nmse for text in pictures.texts if text.nmse is not None]
+    details = {"pictures": to_json(pictures)["texts"]}
+    if len(errors) < len(pictures.texts):
+        problem = next((text.problem for text in pictures.texts if text.problem), "")
+        return failed(
+            f"{by} and {name} give incomparable logits of images: {problem}", _PICTURES_REMEDY.format(by=by), **details
+        )
+    numbers = f"normalised squared error {max(errors):.1e}"
+    if max(errors) <= PICTURES_ROUNDING:
+        return passed(f"{by} computes of images what {name} computes: {numbers}", **details)
+    if max(errors) <= MAX_PICTURES_NMSE:
+        return warned(f"{by} computes of images nearly what {name} computes: {numbers}", **details)
+    first = next(text for text in pictures.texts if text.nmse is not None and text.nmse > MAX_PICTURES_NMSE)
+    several = "images of different sizes" if first.pictures > 1 else "an image"
+    where = f" from position {first.position} on" if first.position is not None else ""
+    part = f": {first.part} differs" if first.part else ""
+    key = f"; it ignores {proof.blame} ({_value(config, proof.blame)}) or computes it otherwise" if proof.blame else ""
+    return failed(
+        f"with {several}, {by} does not compute what {name} computes{where} "
+        f"({numbers}){part}{key}",
+        _PICTURES_REMEDY.format(by=by),
+        **details,
+        **({"blame": proof.blame} if proof.blame else {}),
+    )
+
+
 def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) -> Says:
     difference = f"{by} does not compute what {name} computes{_where(proof)}"
     remedy = _REMEDY.format(by=by)
@@ -119,4 +172,11 @@ def _details(proof: TwinProof) -> dict[str, Any]:
 
 TWIN: tuple[Check[SourceFacts], ...] = (
     Check("twin-equal", "MLX computes what transformers computes", "a layer that computes something else", _equal),
+    Check(
+        "twin-pictures",
+        "MLX computes of images what transformers computes",
+        "a tower, a projector or a place of image tokens that is computed otherwise",
+        _alike,
+        when=lambda facts: facts.loads.senses,
+    ),
 )

@@ -63,7 +63,9 @@ def _pictured(model: nn.Module, given: dict[str, NDArray[Any]]) -> dict[str, NDA
     What stands behind the prompt is computed singly, as a generation does.
     """
     ids, prompt = [int(id_) for id_ in given.pop("ids")], int(given.pop("prompt"))
-    inputs = {key: mx.array(value[:, :prompt] if key.endswith("token_type_ids") else value) for key, value in given.items()}
+    inputs = {
+        key: mx.array(value[:, :prompt] if key.endswith("token_type_ids") else value) for key, value in given.items()
+    }
     inputs["mask"] = mx.ones((1, prompt), dtype=mx.int32)
     pictures, cache = cast("SeesPictures", backend()), backend().make_cache(model)
     first = mx.array([ids[:prompt]])

@@ -116,6 +116,14 @@ class TwinMade:
 
 
 @dataclass(frozen=True)
+class PicturesDrawn:
+    """What a job that draws pictures for a twin returns."""
+
+    problem: str
+    """Why no processor could be asked; empty if one was."""
+
+
+@dataclass(frozen=True)
 class Pictured:
     """A text with pictures in it, for a twin; its arrays go from child to child as files."""
 

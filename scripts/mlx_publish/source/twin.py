@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_publish import __version__
-from mlx_publish.checks.twin import MAX_NMSE, TwinFacts
+from mlx_publish.checks.twin import MAX_NMSE, MAX_PICTURES_NMSE, TwinFacts
 from mlx_publish.children.engine import Children
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, TorchChild, find_torch
 from mlx_publish.context import Context
 from mlx_publish.converters import Converter
-from mlx_publish.errors import PublishError, SurroundingsError
+from mlx_publish.errors import PublishError, Refused, SurroundingsError
 from mlx_publish.evidence.proof import (
     Boundary,
+    LogitsComparison,
     MetBoundary,
+    PicturesDrawn,
     PicturesProof,
     SmallConfig,
     TwinMade,
+    TwinPicture,
     TwinProof,
     TwinRead,
     TwinsRead,
-    TwinText,
     TwinTexts,
 )
 from mlx_publish.evidence.records import from_json, to_json
@@ -39,6 +41,7 @@ from mlx_publish.text.files import json_text
 from mlx_publish.text.progress import Tell
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.torch_check.neutral import Candidate, candidates, culprit, picture_candidates
+from mlx_publish.torch_check.small_processor import small_processor
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,6 +52,7 @@ _BLAME = 40.0  # seconds after which no further key is tried
 _METAL = "[metal_kernel] No Metal"
 _LACKING = "config.json has no "
 _SEED = 11
+_DRAWING, _MOST_DRAWN = 60.0, 4 << 30  # seconds and bytes for a processor of small pictures
 _AT_ONCE = 6  # keys tried side by side
 _NEAR = 12  # positions behind a boundary at which a difference is still due to it
 Config = Mapping[str, Any]
@@ -168,12 +172,16 @@ class Prover:
 
         One that `sees` is shown pictures too.
         """
-        self._source = {"config": config, **to_json(sees)} if sees else None
+        self._source = None
         order = {"op": "small", "config": config, "folder": self._aside.name, "senses": sees is not None}
         answer = self._child.ask(order, _LIMIT)
         if answer.result is None:
             return TwinFacts(None, answer.reason)
         small = from_json(SmallConfig, answer.result)
+        if sees:
+            drawn = Path(self._aside.name) / "pictures"
+            undrawn = self._draw(sees, config, small.config, drawn)
+            self._source = {"names": sees.names, "drawn": str(drawn), "undrawn": undrawn}
         first = self._compared(small.config, 0)
         if isinstance(first, str):
             return TwinFacts(None, first)
@@ -227,17 +235,12 @@ class Prover:
         short = proof.texts[0].nmse
         some = texts[:1] if short is not None and short > MAX_NMSE else texts
         tried = candidates(small.config, boundary.key if boundary else "")
-        if agrees(proof.texts):  # it differs with pictures alone
-            some, tried = texts[:1], [*picture_candidates(small.config), *tried]
-            if proof.pictures and proof.pictures.problem:
-                return _blamed(proof, self._culprit(tried, some, lambda _: True))
         # The key to blame is the one whose neutral value makes both agree.
-        return _blamed(proof, self._culprit(tried, some, lambda folder: self._settled(folder)))
-
-    def _settled(self, folder: Path) -> bool:
-        """Return whether a twin is computed alike, with pictures too where they are shown to it."""
-        compared = self._compare(folder)
-        return agrees(compared.texts) and agrees(compared.pictures) and bool(compared.pictures or not self._source)
+        if not agrees(proof.texts):
+            return _blamed(proof, self._culprit(tried, some, lambda folder: agrees(self._compare(folder).texts)))
+        # It differs with pictures alone, which each candidate is shown.
+        tried = [*picture_candidates(small.config), *tried]
+        return _blamed(proof, self._culprit(tried, texts[:1], lambda folder: _settled(self._compare(folder))))
 
     def _make(self, config: Config, seed: int = 0, count: int = 2) -> _Twin | str:
         """Let transformers make a twin; the reason where it cannot."""
@@ -251,6 +254,17 @@ class Prover:
             return answer.reason
         (folder / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
         return _Twin(folder, from_json(TwinMade, answer.result))
+
+    def _draw(self, sees: Sees, config: Config, small: Config, folder: Path) -> str:
+        """Let the source's processor make inputs of small pictures; returns why that is not possible."""
+        settings, side = small_processor(sees.processor, config, small)
+        arguments = {"config": small, "settings": settings, "side": side, "folder": str(folder)}
+        bounds = Bounds(_DRAWING, _MOST_DRAWN)
+        job = Job("twin pictures", arguments, self._logs / "twin-pictures.log", bounds, self._children)
+        try:
+            return from_json(PicturesDrawn, run_job(job, self._progress)).problem
+        except Refused as error:  # it took more memory than small pictures need
+            return f"its image processor cannot be used: {error.message}"
 
     def _read_by_mlx(self, folders: Sequence[Path], texts: Texts) -> Sequence[TwinRead]:
         arguments = {"folders": [str(folder / WRITTEN) for folder in folders], "texts": texts}
@@ -285,7 +299,7 @@ class Prover:
         return culprit(tried, try_, _AT_ONCE)
 
 
-def agrees(texts: Sequence[TwinText]) -> bool:
+def agrees(texts: Sequence[LogitsComparison]) -> bool:
     """Return whether both texts of a twin are computed alike."""
     return all(text.nmse is not None and text.nmse <= MAX_NMSE for text in texts)
 
@@ -293,7 +307,17 @@ def agrees(texts: Sequence[TwinText]) -> bool:
 def _agrees(proof: TwinProof) -> bool:
     """Return whether a twin is computed alike, with pictures too where they were shown to it."""
     pictures = proof.pictures
-    return agrees(proof.texts) and (pictures is None or not pictures.problem and agrees(pictures.texts))
+    return agrees(proof.texts) and (pictures is None or (not pictures.problem and _alike(pictures.texts)))
+
+
+def _alike(pictures: Sequence[TwinPicture]) -> bool:
+    """Return whether texts with pictures are computed alike."""
+    return all(text.nmse is not None and text.nmse <= MAX_PICTURES_NMSE for text in pictures)
+
+
+def _settled(compared: TwinTexts) -> bool:
+    """Return whether a twin is computed alike with text and with the pictures that it was shown."""
+    return agrees(compared.texts) and bool(compared.pictures) and _alike(compared.pictures)
 
 
 def _blamed(proof: TwinProof, key: Candidate | None) -> TwinProof:

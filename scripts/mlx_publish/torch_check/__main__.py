@@ -174,9 +174,7 @@ def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np
 
 
 @_reasons()
-def _twin(
-    config: dict[str, Any], folder: str, seed: int, count: int, source: dict[str, Any] | None = None
-) -> TwinMade:
+def _twin(config: dict[str, Any], folder: str, seed: int, count: int, source: dict[str, Any] | None = None) -> TwinMade:
     """Make a twin; its sizes are bounded, and so is what a strange config may take."""
     with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))

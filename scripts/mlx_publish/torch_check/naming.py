@@ -32,7 +32,9 @@ def renamed(own: Iterable[str], names: Sequence[str]) -> Mapping[str, str]:
         parts = tuple(name.split("."))
         if name in known:
             continue
-        near = [other for other in by_ends.get(_ends(parts), ()) if ".".join(other) not in taken and _within(parts, other)]
+        near = [
+            other for other in by_ends.get(_ends(parts), ()) if ".".join(other) not in taken and _within(parts, other)
+        ]
         if near and sum(len(other) == min(map(len, near)) for other in near) == 1:
             changed[name] = ".".join(min(near, key=len))
     return changed if len(set(changed.values())) == len(changed) else {}

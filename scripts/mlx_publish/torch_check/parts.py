@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 TOWER = "the tower or the projector"
 ORDER = "the order of the image tokens"
+SCALE = "the scale of what the tower and the projector give"
 PLACES = "the places of the image tokens"
 LANGUAGE = "what the language model makes of image tokens"
 BOTH_WAYS = "the attention between tokens of one picture, which see each other both ways"
@@ -17,9 +18,7 @@ _FIRST = 1e-6
 _NEAR = 1e-4
 
 
-def part_of(
-    is_image: NDArray[np.bool_], ours: NDArray[Any], theirs: NDArray[Any], position: int, prompt: int
-) -> str:
+def part_of(is_image: NDArray[np.bool_], ours: NDArray[Any], theirs: NDArray[Any], position: int, prompt: int) -> str:
     """Return the part that is to blame where logits differ from `position` on.
 
     `ours` and `theirs` are what the language models are given, (positions, width), ours of the `prompt` alone. Some
@@ -31,28 +30,33 @@ def part_of(
     if ours.shape != theirs[:prompt].shape or not is_image.any():
         return ""
     theirs = theirs[:prompt]
-    image = _apart(ours[is_image], theirs[is_image])
-    if max(image.max(), _apart(ours[~is_image], theirs[~is_image]).max()) <= _FIRST:
+    one = ours.astype(np.float64)
+    other = _factor(one[~is_image], theirs[~is_image].astype(np.float64)) * theirs
+    image, text = (_apart(one[rows], other[rows]).max() for rows in (is_image, ~is_image))
+    if max(image, text) <= _FIRST:
         return LANGUAGE
-    if image.max() <= _FIRST:
+    if image <= _FIRST:
         return PLACES
-    if _permuted(ours[is_image], theirs[is_image]):
+    if text <= _FIRST and _permuted(one[is_image], other[is_image]):
         return ORDER
-    return PLACES if _permuted(ours, theirs) else TOWER
+    own = other[is_image] * _factor(one[is_image], other[is_image])
+    if text <= _FIRST and _apart(one[is_image], own).max() <= _FIRST:
+        return SCALE
+    return PLACES if _permuted(one, other) else TOWER
 
 
-def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the squared error of each row against the mean square of all, but for a common factor."""
-    one, other = ours.astype(np.float64), theirs.astype(np.float64)
-    factor = float((one * other).sum() / max(np.square(other).sum(), 1e-30))
-    scaled = other * factor
-    return np.asarray(np.square(one - scaled).sum(-1) / max(np.square(scaled).sum(-1).mean(), 1e-30))
+def _factor(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the factor that brings one nearest to the other."""
+    return float((one * other).sum() / max(np.square(other).sum(), 1e-30))
 
 
-def _permuted(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
+def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the squared error of each row against the mean square of all."""
+    return np.asarray(np.square(one - other).sum(-1) / max(np.square(other).sum(-1).mean(), 1e-30))
+
+
+def _permuted(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     """Return whether both have the same rows in another order."""
-    one, other = ours.astype(np.float64), theirs.astype(np.float64)
-    other = other * (np.linalg.norm(one) / max(np.linalg.norm(other), 1e-30))
     squares = np.square(one).sum(-1)[:, None] + np.square(other).sum(-1)[None] - 2 * one @ other.T
     nearest = squares.argmin(1)
     near = squares[np.arange(len(one)), nearest] <= _NEAR * max(np.square(other).sum(-1).mean(), 1e-30)

@@ -1,14 +1,10 @@
-"""Pictures for a twin: what transformers' own processor makes of drawn ones, and ids with their places between text.
-
-The processor is that of the source's files, its sizes those of the small picture. Code of a source never runs.
-"""
+"""Pictures for a twin: ids with the places of image tokens between text, and what transformers computes of them."""
 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +13,12 @@ from numpy.typing import NDArray
 
 from mlx_publish.evidence.proof import Pictured
 from mlx_publish.torch_check.sizes import VOCABULARY
-from mlx_publish.torch_check.whole_towers import FEWEST_SOFT, Grid, grid_of, small_sizes
 
-Config = Mapping[str, Any]
 Array = NDArray[Any]
 LATER = 8
 """Tokens behind the prompt, which a generation computes one by one."""
 _TEXT = 12
-_SIDE = 112
-"""Pixels of a drawn picture, where no size of the tower says more."""
 _MOST_TOKENS = 1500
-_SIZES = ("size", "crop_size", "max_image_size", "pad_size", "image_grid_pinpoints", "image_size")
-_COUNTS = ("image_seq_length", "image_seq_len", "num_image_tokens")
 _IMAGE = ("image_token_id", "image_token_index", "media_placeholder_token_id", "img_context_token_id")
 _BEFORE = ("vision_start_token_id", "boi_token_id", "boi_token_index", "image_start_token_id")
 _AFTER = ("vision_end_token_id", "eoi_token_id", "eoi_token_index", "image_end_token_id")
@@ -41,66 +31,33 @@ class NoPicturesError(Exception):
     """Transformers cannot be shown a picture here; that is no verdict on MLX."""
 
 
-@dataclass(frozen=True)
-class Processor:
-    """What a source says of its image processor."""
-
-    image: Config = field(default_factory=dict)
-
-    def small(self, grid: Grid | None) -> dict[str, Any]:
-        """Return the settings of the small picture."""
-        made = {key: value for key, value in self.image.items() if key != "auto_map"}
-        for key, value in made.items():
-            if grid and key in _SIZES:
-                made[key] = small_sizes(value, grid)
-            elif grid and key in _COUNTS and type(value) is int:
-                made[key] = grid.tokens(value)
-            elif key == "max_soft_tokens" and type(value) is int:
-                made[key] = min(value, FEWEST_SOFT)
-        return made
-
-
-def draw(width: int, height: int, seed: int) -> Any:
-    """Return a picture of slopes, a disc and noise."""
-    from PIL import Image  # noqa: PLC0415
-
-    random = np.random.default_rng(seed)
-    down, right = np.mgrid[0:height, 0:width]
-    slopes = np.stack([255 * right / max(width - 1, 1), 255 * down / max(height - 1, 1), 127 + 0 * right], -1)
-    slopes[(right - width * 0.3) ** 2 + (down - height * 0.4) ** 2 < (min(width, height) * 0.25) ** 2] = (230, 20, 30)
-    noisy = slopes + random.normal(0, 40, slopes.shape)
-    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8), "RGB")
-
-
 class Shower:
     """Shows pictures to a twin; raises `NoPicturesError` where transformers cannot."""
 
-    def __init__(self, model: Any, before: Config, config: Config, processor: Processor, folder: Path) -> None:
-        """Load the processor for the small `config` of the source's config `before`."""
+    def __init__(self, model: Any, config: Mapping[str, object], folder: Path) -> None:
+        """Take what the processor made, of two pictures and of both, from `folder`."""
         self._model, self._config = model, config
-        self._grid = grid_of(before, config)
-        self._processor = _load(processor.small(self._grid), config, folder)
+        taken = inspect.signature(model.forward).parameters
+        files = (dict(np.load(folder / f"{number}.npz")) for number in range(3))
+        self._made = [{key: value for key, value in made.items() if key in taken} for made in files]
         core = getattr(model, "model", model)
         self._features = getattr(model, "get_image_features", None) or getattr(core, "get_image_features", None)
         if self._features is None:
             raise NoPicturesError(f"{type(model).__name__} has no image features in transformers")
-        self.token = _token(config, _IMAGE)
-        if self.token is None:
+        token = _token(config, _IMAGE)
+        if token is None:
             raise NoPicturesError("config.json names no token for images")
+        self.token = token
 
     def shown(self, seed: int) -> list[Pictured]:
-        """Return ids and inputs with one picture, and with two of different sizes where the class takes several."""
-        side = self._grid.size_after if self._grid else _SIDE
-        pictures = [draw(round(side * 1.5), side, seed), draw(side, round(side * 1.25), seed + 1)]
+        """Return ids and inputs with one picture, and with two of different sizes."""
         random = np.random.default_rng(seed + 5)
-        return [self._of(pictures[:1], random), self._of(pictures, random)]
+        counts = [self._tokens(made) for made in self._made]
+        if counts[2] != sum(counts[:2]) or not 0 < counts[2] <= _MOST_TOKENS:
+            raise NoPicturesError(f"two pictures have {counts[2]} tokens, and one by one {counts[0]} and {counts[1]}")
+        return [self._of(counts[:1], self._made[0], random), self._of(counts[:2], self._made[2], random)]
 
-    def _of(self, pictures: Sequence[Any], random: np.random.Generator) -> Pictured:
-        inputs = self._inputs(pictures)
-        counts = [self._tokens(self._inputs([picture])) for picture in pictures]
-        whole = self._tokens(inputs)
-        if whole != sum(counts) or not 0 < whole <= _MOST_TOKENS:
-            raise NoPicturesError(f"{len(pictures)} pictures have {whole} tokens, and one by one {counts}")
+    def _of(self, counts: Sequence[int], inputs: Mapping[str, Array], random: np.random.Generator) -> Pictured:
         ids, before, after = _ordinary(random), _token(self._config, _BEFORE), _token(self._config, _AFTER)
         for count in counts:
             ids += [before] if before is not None else []
@@ -109,7 +66,7 @@ class Shower:
             ids += _ordinary(random)
         prompt = len(ids)
         ids += _ordinary(random)[:LATER]
-        return Pictured(ids, prompt, len(pictures), inputs | self._types(ids, prompt))
+        return Pictured(ids, prompt, len(counts), {**inputs, **self._types(ids, prompt)})
 
     def _types(self, ids: Sequence[int], prompt: int) -> dict[str, Array]:
         """Return what the class's processor says of each token: 1 of a picture."""
@@ -122,11 +79,6 @@ class Shower:
             types = [int(id_ == self.token) for id_ in ids]
         return {name: np.array([types])}
 
-    def _inputs(self, pictures: Sequence[Any]) -> dict[str, Array]:
-        made = self._processor(images=list(pictures), return_tensors="pt")
-        taken = inspect.signature(self._model.forward).parameters
-        return {key: np.asarray(value) for key, value in made.items() if hasattr(value, "shape") and key in taken}
-
     def _tokens(self, inputs: Mapping[str, Array]) -> int:
         """Return how many vectors of the language model's width pictures become."""
         import torch  # noqa: PLC0415, TID251
@@ -137,12 +89,12 @@ class Shower:
             made = self._features(**given)
         made = getattr(made, "pooler_output", made)
         parts = made if isinstance(made, (list, tuple)) else [made]
-        width = self._model.config.get_text_config().hidden_size
-        return sum(part.numel() for part in parts if hasattr(part, "numel")) // int(width)
+        width = int(self._model.config.get_text_config().hidden_size)
+        return sum(int(part.numel()) for part in parts if hasattr(part, "numel")) // width
 
 
 def ask(model: Any, shown: Pictured) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return logits of every position, (positions, vocabulary), and what the language model is given, (positions, width)."""
+    """Return logits, (positions, vocabulary), and what the language model is given, (positions, width)."""
     import torch  # noqa: PLC0415, TID251
 
     given: list[Any] = []
@@ -171,20 +123,7 @@ def _ordinary(random: np.random.Generator) -> list[int]:
     return [int(id_) for id_ in random.integers(3, VOCABULARY - 60, _TEXT)]
 
 
-def _token(config: Config, names: Sequence[str]) -> int | None:
+def _token(config: Mapping[str, object], names: Sequence[str]) -> int | None:
     parts = (config, *(part for part in config.values() if isinstance(part, Mapping)))
-    return next((part[name] for name in names for part in parts if type(part.get(name)) is int), None)
-
-
-def _load(settings: Config, config: Config, folder: Path) -> Any:
-    """Return transformers' image processor of settings, or that of the model type where there are none."""
-    import transformers  # noqa: PLC0415, TID251
-
-    if not transformers.utils.is_vision_available():
-        raise NoPicturesError("Pillow is not installed beside torch")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
-    (folder / "preprocessor_config.json").write_text(json.dumps(dict(settings)), encoding="utf-8")
-    return transformers.AutoImageProcessor.from_pretrained(
-        str(folder), backend="pil", trust_remote_code=False, local_files_only=True
-    )
+    found = (part[name] for name in names for part in parts if name in part)
+    return next((id_ for id_ in found if type(id_) is int), None)

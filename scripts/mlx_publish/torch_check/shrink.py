@@ -242,7 +242,8 @@ def _by_name(key: str, value: int, sizes: _Sizes) -> int:
     if re.fullmatch(r"(?:\w*_)?(?:num|n)_(?:\w*_)?heads?|\w*_heads", key):
         return _heads(value, sizes)
     # A width of its own that happens to be the model's, as a recurrent block's.
-    return HIDDEN if value == sizes.hidden and value > HIDDEN else value
+    named = re.fullmatch(r"(?:block|conv|projection|rnn)_dim\w*", key) is not None
+    return HIDDEN if value == sizes.hidden and (value > HIDDEN or named) else value
 
 
 def _heads(value: int, sizes: _Sizes) -> int:

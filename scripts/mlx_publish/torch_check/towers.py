@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 TOWERS = (
@@ -10,6 +11,8 @@ TOWERS = (
 )  # fmt: skip
 PICTURES = ("vision_config", "visual", "vision_tower")
 """Those that see."""
+OF_STAGES = re.compile(r"channel|kernel|stride|size|factor|mean|std")
+"""Of a key whose list says nothing of layers."""
 _LAYERS = (
     "num_hidden_layers",
     "depth",
@@ -35,7 +38,7 @@ def small_tower(tower: dict[str, Any], hidden: int, small: int) -> None:
     """Leave one layer, and let what leads into a language model of width `hidden` lead into one of width `small`."""
     count = next((tower[key] for key in _LAYERS if type(tower.get(key)) is int), 0)
     for key, value in list(tower.items()):
-        if isinstance(value, list) and len(value) == count and count > 1:
+        if isinstance(value, list) and len(value) == count and count > 1 and not OF_STAGES.search(key):
             tower[key] = value[:1]
         elif isinstance(value, dict):
             small_tower(value, hidden, small)

@@ -63,10 +63,10 @@ def make(
 ) -> TwinMade:
     """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of the first texts.
 
-    `logits.N.npy` is (positions, vocabulary). With a `source` (its `config`, the settings of its `processor`, the
-    `names` of its tensors) pictures are shown too, and its tensors have the source's names.
+    `logits.N.npy` is (positions, vocabulary). With a `source` its tensors have the `names` of the source's, and what
+    its processor made of pictures, in the folder `drawn`, is shown to it too.
     """
-    model, computed = _computed(config, folder / "asked", seed, count)
+    model, computed = _computed(config, folder / "asked", seed, count, whole=source is not None)
     saved, written = folder / SAVED, folder / WRITTEN
     model.save_pretrained(str(saved), max_shard_size="50GB")
     written.mkdir()
@@ -80,6 +80,8 @@ def make(
     if source is None:
         return made
     name_as(source["names"], saved)
+    if source["undrawn"]:
+        return replace(made, no_pictures=source["undrawn"])
     shown, reason = _shown(model, config, source, folder, seed)
     return replace(made, pictures=shown, no_pictures=reason)
 
@@ -89,8 +91,7 @@ def _shown(model: Any, config: Config, source: Mapping[str, Any], folder: Path, 
     from mlx_publish.torch_check import pictures  # noqa: PLC0415
 
     try:
-        processor = pictures.Processor(source["processor"])
-        shower = pictures.Shower(model, source["config"], config, processor, folder / "processor")
+        shower = pictures.Shower(model, config, Path(source["drawn"]))
         for number, one in enumerate(shower.shown(seed)):
             values, embedded = pictures.ask(model, one)
             known = {"logits": values, "embedded": embedded, "image": shower.token, "pictures": one.pictures}
@@ -104,11 +105,13 @@ def _shown(model: Any, config: Config, source: Mapping[str, Any], folder: Path, 
     return number + 1, ""
 
 
-def _computed(config: Config, folder: Path, seed: int, count: int) -> tuple[Any, list[NDArray[np.float32]]]:
+def _computed(
+    config: Config, folder: Path, seed: int, count: int, *, whole: bool = False
+) -> tuple[Any, list[NDArray[np.float32]]]:
     """Return a model and its logits of `texts()`.
 
     Where a whole model cannot be built or asked here (a tower needs a package that is not installed, a class wants
-    pictures), its language model is made alone.
+    pictures), its language model is made alone, unless it is to be `whole`.
     """
     settings, kind = _kind(config, folder)
     try:
@@ -116,7 +119,7 @@ def _computed(config: Config, folder: Path, seed: int, count: int) -> tuple[Any,
         return model, [logits(model, ids) for ids in texts()[:count]]
     except Exception:
         text, language = settings.get_text_config(), _auto("AutoModelForCausalLM", settings.get_text_config())
-        if text is settings or language is None:
+        if whole or text is settings or language is None:
             raise
         model = build(text, language, seed)
         return model, [logits(model, ids) for ids in texts()[:count]]
@@ -235,7 +238,9 @@ def compare(read: str, folder: str) -> TwinTexts:
         comparison.add(ours, theirs)
         mean_kld, position = _by_position(ours, theirs)
         comparisons.append(TwinText(**vars(comparison.result()), mean_kld=mean_kld, position=position))
-    return TwinTexts(comparisons, [_of_pictures(Path(read), path) for path in sorted(Path(folder).glob("picture.*.npz"))])
+    return TwinTexts(
+        comparisons, [_of_pictures(Path(read), path) for path in sorted(Path(folder).glob("picture.*.npz"))]
+    )
 
 
 def _of_pictures(read: Path, path: Path) -> TwinPicture:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mlx_publish.torch_check.layers import whole_number
 from mlx_publish.torch_check.sizes import NESTED, TOKEN, VOCABULARY
-from mlx_publish.torch_check.towers import PICTURES
+from mlx_publish.torch_check.towers import OF_STAGES, PICTURES
 
 LAYERS = 2
 HEADS, HEAD_DIM = 2, 32
@@ -115,7 +115,9 @@ def grid_of(config: Mapping[str, Any], small: Mapping[str, Any]) -> Grid | None:
     return None
 
 
-def _pairs(config: Mapping[str, Any], small: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _pairs(
+    config: Mapping[str, Any], small: Mapping[str, Any]
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     yield config, small
     for key, value in config.items():
         if isinstance(value, Mapping) and isinstance(small.get(key), Mapping):
@@ -169,7 +171,11 @@ def _small_tower(tower: dict[str, Any], merge: int, text: int, small_text: int) 
     side, patch = _side(tower.get("image_size")), _side(tower.get("patch_size"))
     if side and patch and side >= patch:
         before, after = side // patch, merge * math.ceil(SIDE / merge)
-        grid = Grid(before, after, side, after * patch + side % patch) if after < before else Grid(before, before, side, side)
+        grid = (
+            Grid(before, after, side, after * patch + side % patch)
+            if after < before
+            else Grid(before, before, side, side)
+        )
     depth = next((tower[key] for key in _DEPTHS if type(tower.get(key)) is int), 0)
     for key, value in list(tower.items()):
         if isinstance(value, dict) and key != "rope_parameters":
@@ -186,7 +192,7 @@ def _small(key: str, value: Any, tower: Mapping[str, Any], sizes: _Widths, grid:
     """Return the small value of a key of a tower."""
     if key in _DEPTHS and value == depth:
         return min(value, LAYERS)
-    if depth > LAYERS and isinstance(value, list) and len(value) == depth:
+    if depth > LAYERS and isinstance(value, list) and len(value) == depth and not OF_STAGES.search(key):
         return [value[0], value[-1]]
     if depth > LAYERS and _POINTS.fullmatch(key):
         return _points(value, depth)
@@ -252,8 +258,9 @@ class _Widths:
         heads = next((count for key in _HEADS if (count := whole_number(tower, key))), 0)
         head = next((size for key in _HEAD_DIMS if (size := whole_number(tower, key))), own // heads if heads else 0)
         few = min(heads, HEADS)
-        small = few * HEAD_DIM if heads and head * heads == own else 2 * HEADS * HEAD_DIM if heads else own
-        return cls(key, own, min(small, own), text, small_text, heads, few, head, min(HEAD_DIM, head))
+        few_dims = min(HEAD_DIM, head)
+        small = few * few_dims if heads and head * heads == own else 2 * HEADS * HEAD_DIM if heads else own
+        return cls(key, own, min(small, own), text, small_text, heads, few, head, few_dims)
 
     def heads(self, value: int) -> int:
         """Return the small number of heads, or of those that are shared."""
