@@ -8,7 +8,7 @@ from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.evidence.proof import TwinProof
+from mlx_publish.evidence.proof import PicturesProof, TwinPicture, TwinProof
 from mlx_publish.evidence.records import to_json
 
 # Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 1e-6 (approximations
@@ -86,15 +86,14 @@ def _alike(facts: SourceFacts) -> Says:
     return judge_pictures(facts.twin(), facts.source.config.raw, facts.loads.name)
 
 
-def judge_pictures(twin: TwinFacts, config: Mapping[str, Any], by: str) -> Says:
+def judge_pictures(twin: TwinFacts, config: Mapping[str, object], by: str) -> Says:
     """Judge the twin where pictures are shown to it; a failure on text alone is said by `judge`."""
     proof = twin.proof
-    if proof is None or proof.pictures is None or proof.problem:
-        reason = twin.reason or (proof.problem if proof else "")
-        return skipped(f"what {by} computes of images is not proven: {reason or 'no image was shown'}", told=True)
-    pictures, name = proof.pictures, f"transformers {proof.versions['transformers']}"
-    if pictures.not_proven:
-        return skipped(f"what {by} computes of images is not proven: {pictures.not_proven}", told=True)
+    pictures = proof.pictures if proof and not proof.problem else None
+    if proof is None or pictures is None or pictures.not_proven:
+        reason = pictures.not_proven if pictures else twin.reason or "it cannot be computed at all"
+        return skipped(f"what {by} computes of images is not proven: {reason}", told=True)
+    name = f"transformers {proof.versions['transformers']}"
     if pictures.problem:
         why = f" because of {proof.blame} ({_value(config, proof.blame)})" if proof.blame else ""
         return failed(
@@ -102,6 +101,10 @@ def judge_pictures(twin: TwinFacts, config: Mapping[str, Any], by: str) -> Says:
             _PICTURES_REMEDY.format(by=by),
             problem=pictures.problem,
         )
+    return _judge_numbers(proof, pictures, config, name, by)
+
+
+def _judge_numbers(proof: TwinProof, pictures: PicturesProof, config: Mapping[str, object], name: str, by: str) -> Says:
     errors = [text.nmse for text in pictures.texts if text.nmse is not None]
     details = {"pictures": to_json(pictures)["texts"]}
     if len(errors) < len(pictures.texts):
@@ -114,18 +117,30 @@ def judge_pictures(twin: TwinFacts, config: Mapping[str, Any], by: str) -> Says:
         return passed(f"{by} computes of images what {name} computes: {numbers}", **details)
     if max(errors) <= MAX_PICTURES_NMSE:
         return warned(f"{by} computes of images nearly what {name} computes: {numbers}", **details)
-    first = next(text for text in pictures.texts if text.nmse is not None and text.nmse > MAX_PICTURES_NMSE)
-    several = "images of different sizes" if first.pictures > 1 else "an image"
-    where = f" from position {first.position} on" if first.position is not None else ""
-    part = f": {first.part} differs" if first.part else ""
-    key = f"; it ignores {proof.blame} ({_value(config, proof.blame)}) or computes it otherwise" if proof.blame else ""
     return failed(
-        f"with {several}, {by} does not compute what {name} computes{where} "
-        f"({numbers}){part}{key}",
+        f"{_with_images(pictures)}, {by} does not compute what {name} computes{_place(proof, config, numbers)}",
         _PICTURES_REMEDY.format(by=by),
         **details,
         **({"blame": proof.blame} if proof.blame else {}),
     )
+
+
+def _first(pictures: PicturesProof) -> TwinPicture:
+    return next(text for text in pictures.texts if text.nmse is not None and text.nmse > MAX_PICTURES_NMSE)
+
+
+def _with_images(pictures: PicturesProof) -> str:
+    return "with images of different sizes" if _first(pictures).pictures > 1 else "with an image"
+
+
+def _place(proof: TwinProof, config: Mapping[str, object], numbers: str) -> str:
+    """Return where a difference begins, how large it is, which part it is in, and the key to blame."""
+    assert proof.pictures is not None  # noqa: S101  it differs there
+    first = _first(proof.pictures)
+    where = f" from position {first.position} on" if first.position is not None else ""
+    part = f": {first.part} differs" if first.part else ""
+    key = f"; it ignores {proof.blame} ({_value(config, proof.blame)}) or computes it otherwise" if proof.blame else ""
+    return f"{where} ({numbers}){part}{key}"
 
 
 def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) -> Says:

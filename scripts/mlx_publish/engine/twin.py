@@ -28,7 +28,7 @@ _SINGLE = 8
 def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Tell) -> TwinsRead:
     """Let the library read `texts` with the model in each of `folders`; logits go beside, `FOLDER/mlx.N.npy`.
 
-    Of pictures in `FOLDER/picture.N.npz` logits go to `FOLDER/mlx.picture.N.npz`, with what the language model is given.
+    Of pictures in `FOLDER/picture.N.npz` they go to `FOLDER/mlx.picture.N.npz`, with what the language model is given.
     """
     mx.set_default_device(mx.cpu)
     twins = []
@@ -57,7 +57,7 @@ def _read(folder: Path, texts: Sequence[Sequence[int]]) -> TwinRead:
     return TwinRead("", lost)
 
 
-def _pictured(model: nn.Module, given: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+def _pictured(model: nn.Module, given: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Return the logits of every position, and what the language model is given, of a prompt with pictures.
 
     What stands behind the prompt is computed singly, as a generation does.

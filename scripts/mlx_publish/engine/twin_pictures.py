@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlx_publish.evidence.proof import PicturesDrawn
 from mlx_publish.text.progress import Tell
@@ -87,7 +86,7 @@ def _own(config: dict[str, Any], settings: dict[str, Any]) -> Any:
     return None
 
 
-def _made(processor: Any, some: Sequence[Any]) -> dict[str, NDArray[Any]]:
+def _made(processor: Any, some: Sequence[Any]) -> dict[str, Any]:
     made = processor(images=list(some), return_tensors="np")
     arrays = {key: np.asarray(value) for key, value in dict(made).items() if hasattr(value, "shape")}
     if sum(array.nbytes for array in arrays.values()) > _MOST_BYTES or "pixel_values" not in arrays:

@@ -124,18 +124,6 @@ class PicturesDrawn:
 
 
 @dataclass(frozen=True)
-class Pictured:
-    """A text with pictures in it, for a twin; its arrays go from child to child as files."""
-
-    ids: Sequence[int]
-    prompt: int
-    """Tokens of the prompt; a generation computes those behind it one by one."""
-    pictures: int
-    inputs: Mapping[str, Any]
-    """What a processor gives beside ids, by its names; arrays."""
-
-
-@dataclass(frozen=True)
 class TwinRead:
     """A twin as mlx-lm reads it."""
 

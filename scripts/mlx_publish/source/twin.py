@@ -260,7 +260,7 @@ class Prover:
         settings, side = small_processor(sees.processor, config, small)
         arguments = {"config": small, "settings": settings, "side": side, "folder": str(folder)}
         bounds = Bounds(_DRAWING, _MOST_DRAWN)
-        job = Job("twin pictures", arguments, self._logs / "twin-pictures.log", bounds, self._children)
+        job = Job("drawn", arguments, self._logs / "twin-pictures.log", bounds, self._children)
         try:
             return from_json(PicturesDrawn, run_job(job, self._progress)).problem
         except Refused as error:  # it took more memory than small pictures need

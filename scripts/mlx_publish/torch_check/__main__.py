@@ -18,8 +18,8 @@ from mlx_publish.evidence.proof import BeyondContext, Compared, Disputed, TwinMa
 from mlx_publish.evidence.records import to_json
 from mlx_publish.torch_check.comparing import Comparison
 from mlx_publish.torch_check.reasons import error_words
+from mlx_publish.torch_check.twin import Seeing, make, small
 from mlx_publish.torch_check.twin import compare as compare_twin
-from mlx_publish.torch_check.twin import make, small
 
 _MEMORY = 12 << 30  # bytes of address space that a twin may take
 ROUNDING = 1e-9
@@ -178,7 +178,7 @@ def _twin(config: dict[str, Any], folder: str, seed: int, count: int, source: di
     """Make a twin; its sizes are bounded, and so is what a strange config may take."""
     with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
-    return make(config, Path(folder), seed, count, source)
+    return make(config, Path(folder), seed, count, Seeing(**source) if source else None)
 
 
 _ORDERS: Mapping[str, Callable[..., object]] = {

@@ -59,11 +59,15 @@ _GATES = ("silu", "gelu_pytorch_tanh", "gelu", "relu2")
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "norm_epsilon")
 _THETAS = ("rope_theta", "rope_local_base_freq", "rotary_emb_base", "global_rope_theta", "local_rope_theta")
 _FEATURES: Mapping[str, tuple[Any, ...]] = {
-    "vision_feature_layer": (-1, -2), "vision_feature_select_strategy": ("default", "full"),
-}  # fmt: skip
+    "vision_feature_layer": (-1, -2),
+    "vision_feature_select_strategy": ("default", "full"),
+}
 _TOWER_SIZES: Mapping[str, tuple[int, ...]] = {
-    "spatial_merge_size": (2, 1), "window_size": (_FAR,), "temporal_patch_size": (2, 1), "pooling_kernel_size": (3, 2),
-}  # fmt: skip
+    "spatial_merge_size": (2, 1),
+    "window_size": (_FAR,),
+    "temporal_patch_size": (2, 1),
+    "pooling_kernel_size": (3, 2),
+}
 # What only sizes, or says nothing of the mathematics.
 _NOT_MATHEMATICS = (
     "model_type", "architectures", "vocab_size", "transformers_version", "torch_dtype", "dtype", "use_cache",

@@ -31,18 +31,20 @@ def part_of(is_image: NDArray[np.bool_], ours: NDArray[Any], theirs: NDArray[Any
         return ""
     theirs = theirs[:prompt]
     one = ours.astype(np.float64)
-    other = _factor(one[~is_image], theirs[~is_image].astype(np.float64)) * theirs
-    image, text = (_apart(one[rows], other[rows]).max() for rows in (is_image, ~is_image))
-    if max(image, text) <= _FIRST:
-        return LANGUAGE
-    if image <= _FIRST:
-        return PLACES
-    if text <= _FIRST and _permuted(one[is_image], other[is_image]):
+    return _by_rows(is_image, one, _factor(one[~is_image], theirs[~is_image].astype(np.float64)) * theirs)
+
+
+def _by_rows(is_image: NDArray[np.bool_], one: NDArray[np.float64], other: NDArray[np.float64]) -> str:
+    """Return the part by which rows differ; those of text have the same scale."""
+    image, text = (_apart(one[rows], other[rows]).max() <= _FIRST for rows in (is_image, ~is_image))
+    if image:
+        return LANGUAGE if text else PLACES
+    if not text:
+        return PLACES if _permuted(one, other) else TOWER
+    if _permuted(one[is_image], other[is_image]):
         return ORDER
     own = other[is_image] * _factor(one[is_image], other[is_image])
-    if text <= _FIRST and _apart(one[is_image], own).max() <= _FIRST:
-        return SCALE
-    return PLACES if _permuted(one, other) else TOWER
+    return SCALE if _apart(one[is_image], own).max() <= _FIRST else TOWER
 
 
 def _factor(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

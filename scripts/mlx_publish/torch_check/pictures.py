@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.evidence.proof import Pictured
 from mlx_publish.torch_check.sizes import VOCABULARY
 
 Array = NDArray[Any]
@@ -25,6 +24,18 @@ _AFTER = ("vision_end_token_id", "eoi_token_id", "eoi_token_index", "image_end_t
 _TYPES = ("token_type_ids", "mm_token_type_ids")
 # The prompt is read both ways as a whole, and pictures are no type of their own.
 _PREFIX = frozenset({"paligemma"})
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A text with pictures in it, for a twin."""
+
+    ids: Sequence[int]
+    prompt: int
+    """Tokens of the prompt; a generation computes those behind it one by one."""
+    pictures: int
+    inputs: Mapping[str, Array]
+    """What a processor gives beside ids, by its names."""
 
 
 class NoPicturesError(Exception):
@@ -41,13 +52,13 @@ class Shower:
         files = (dict(np.load(folder / f"{number}.npz")) for number in range(3))
         self._made = [{key: value for key, value in made.items() if key in taken} for made in files]
         core = getattr(model, "model", model)
-        self._features = getattr(model, "get_image_features", None) or getattr(core, "get_image_features", None)
-        if self._features is None:
+        features = getattr(model, "get_image_features", None) or getattr(core, "get_image_features", None)
+        if features is None:
             raise NoPicturesError(f"{type(model).__name__} has no image features in transformers")
         token = _token(config, _IMAGE)
         if token is None:
             raise NoPicturesError("config.json names no token for images")
-        self.token = token
+        self.token, self._features = token, features
 
     def shown(self, seed: int) -> list[Pictured]:
         """Return ids and inputs with one picture, and with two of different sizes."""

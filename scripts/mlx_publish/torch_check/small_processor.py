@@ -11,7 +11,11 @@ SIDE = 112
 """Pixels of a drawn picture, where no size of a tower says more."""
 _SIZES = ("size", "crop_size", "max_image_size", "pad_size", "image_grid_pinpoints", "image_size")
 _COUNTS = ("image_seq_length", "image_seq_len", "num_image_tokens")
-_PATCHES = {"patch_size": "patch_size", "merge_size": "spatial_merge_size", "temporal_patch_size": "temporal_patch_size"}
+_PATCHES = {
+    "patch_size": "patch_size",
+    "merge_size": "spatial_merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+}
 
 
 def small_processor(

@@ -13,7 +13,7 @@ PICTURES = ("vision_config", "visual", "vision_tower")
 """Those that see."""
 OF_STAGES = re.compile(r"channel|kernel|stride|size|factor|mean|std")
 """Of a key whose list says nothing of layers."""
-_LAYERS = (
+DEPTHS = (
     "num_hidden_layers",
     "depth",
     "num_layers",
@@ -36,13 +36,13 @@ _POINTS = ("deepstack_visual_indexes", "vision_feature_layer", "fullatt_block_in
 
 def small_tower(tower: dict[str, Any], hidden: int, small: int) -> None:
     """Leave one layer, and let what leads into a language model of width `hidden` lead into one of width `small`."""
-    count = next((tower[key] for key in _LAYERS if type(tower.get(key)) is int), 0)
+    count = next((tower[key] for key in DEPTHS if type(tower.get(key)) is int), 0)
     for key, value in list(tower.items()):
         if isinstance(value, list) and len(value) == count and count > 1 and not OF_STAGES.search(key):
             tower[key] = value[:1]
         elif isinstance(value, dict):
             small_tower(value, hidden, small)
-        elif key in _LAYERS and type(value) is int:
+        elif key in DEPTHS and type(value) is int:
             tower[key] = min(value, 1)
         elif key in _OUT and value == hidden:
             tower[key] = small

@@ -10,9 +10,9 @@ import json
 import re
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from mlx_publish.torch_check.sizes import LONG, VOCABULARY
 from mlx_publish.torch_check.whole_towers import completed
 
 Config = Mapping[str, Any]
+Keywords = dict[str, Any]
 FIRST = 1e-6
 """Normalised squared error over which a position counts as different; rounding makes some 1e-10."""
 SHORT = 24
@@ -36,6 +37,16 @@ SAVED, WRITTEN = "saved", "written"
 _ORDINARY = range(3, VOCABULARY - 60)
 _NOISE = 0.1
 _WHOLE = 20
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """What a twin needs of a source that sees: the `names` of its tensors, and the folder of drawn pictures."""
+
+    names: Sequence[str]
+    drawn: str
+    undrawn: str
+    """Why nothing is drawn; empty if it is."""
 
 
 def texts() -> list[list[int]]:
@@ -58,13 +69,11 @@ def small(config: Config, folder: str, *, senses: bool = False) -> SmallConfig:
     return SmallConfig(shrunk.config, boundaries)
 
 
-def make(
-    config: Config, folder: Path, seed: int = 0, count: int = 2, source: Mapping[str, Any] | None = None
-) -> TwinMade:
+def make(config: Config, folder: Path, seed: int = 0, count: int = 2, source: Seeing | None = None) -> TwinMade:
     """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of the first texts.
 
-    `logits.N.npy` is (positions, vocabulary). With a `source` its tensors have the `names` of the source's, and what
-    its processor made of pictures, in the folder `drawn`, is shown to it too.
+    `logits.N.npy` is (positions, vocabulary). With a `source` that sees its tensors have the source's names, and
+    pictures are shown to it too.
     """
     model, computed = _computed(config, folder / "asked", seed, count, whole=source is not None)
     saved, written = folder / SAVED, folder / WRITTEN
@@ -79,26 +88,28 @@ def make(
     made = TwinMade(type(model).__name__, parameters, texts()[:count])
     if source is None:
         return made
-    name_as(source["names"], saved)
-    if source["undrawn"]:
-        return replace(made, no_pictures=source["undrawn"])
+    name_as(source.names, saved)
+    if source.undrawn:
+        return replace(made, no_pictures=source.undrawn)
     shown, reason = _shown(model, config, source, folder, seed)
     return replace(made, pictures=shown, no_pictures=reason)
 
 
-def _shown(model: Any, config: Config, source: Mapping[str, Any], folder: Path, seed: int) -> tuple[int, str]:
+def _shown(model: Any, config: Config, source: Seeing, folder: Path, seed: int) -> tuple[int, str]:
     """Show pictures and keep what is given and computed; return how many times, or why it is not possible."""
     from mlx_publish.torch_check import pictures  # noqa: PLC0415
 
     try:
-        shower = pictures.Shower(model, config, Path(source["drawn"]))
+        shower = pictures.Shower(model, config, Path(source.drawn))
         for number, one in enumerate(shower.shown(seed)):
             values, embedded = pictures.ask(model, one)
-            known = {"logits": values, "embedded": embedded, "image": shower.token, "pictures": one.pictures}
+            known = {"logits": values, "embedded": embedded}
             if forward := pictures.read_forward(one):
                 known["forward"] = pictures.ask(model, forward)[0]
-            np.savez(folder / WRITTEN / f"picture.{number}.npz", ids=one.ids, prompt=one.prompt, **one.inputs)
-            np.savez(folder / f"picture.{number}.npz", **known)
+            told = {"image": np.array(shower.token), "pictures": np.array(one.pictures)}
+            given = {"ids": np.array(one.ids), "prompt": np.array(one.prompt), **one.inputs}
+            np.savez(folder / WRITTEN / f"picture.{number}.npz", **cast("Keywords", given))
+            np.savez(folder / f"picture.{number}.npz", **cast("Keywords", {**known, **told}))
     except Exception as error:  # noqa: BLE001  what a processor or a tower raises says nothing of MLX
         traceback.print_exc()
         return 0, error_words(error)

@@ -15,15 +15,12 @@ from typing import Any
 
 from mlx_publish.torch_check.layers import whole_number
 from mlx_publish.torch_check.sizes import NESTED, TOKEN, VOCABULARY
-from mlx_publish.torch_check.towers import OF_STAGES, PICTURES
+from mlx_publish.torch_check.towers import DEPTHS, OF_STAGES, PICTURES
 
 LAYERS = 2
 HEADS, HEAD_DIM = 2, 32
 SIDE = 6
 """Patches along a side of a small picture, at least."""
-_DEPTHS = (
-    "num_hidden_layers", "depth", "num_layers", "n_layers", "layers", "conf_num_hidden_layers", "num_global_layers",
-)  # fmt: skip
 _WIDTHS = ("embed_dim", "hidden_size", "d_model", "width", "dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads", "heads", "encoder_attention_heads", "attention_heads")
 _SHARED = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
@@ -35,6 +32,7 @@ _OF_A_WIDTH = re.compile(
 _INNER = re.compile(r"\w*(?:intermediate|ffn|mlp)\w*")
 _POINTS = re.compile(r"\w*(?:indexes|indices|idxs|_layers|feature_layer|select_layer)")
 _MERGES = ("spatial_merge_size", "merge_size", "downsample_factor", "pooling_kernel_size", "scale_factor")
+_SMALLEST = 0.1
 _SHARES = ("pixel_shuffle_ratio", "downsample_ratio")
 _COUNTS = re.compile(
     r"mm_tokens_per_image|num_image_tokens?|image_seq_len(?:gth)?|image_token_length|vision_soft_tokens_per_image"
@@ -47,10 +45,12 @@ _SPECIAL = re.compile(r"(?:bos|eos|pad|unk)\w*|\w+_token")
 
 
 # What a config may leave to the class, and a small one may not. Heads stay as the class has them.
-_COMPLETED = frozenset({*_DEPTHS, *_WIDTHS, "intermediate_size", "image_size", "patch_size"})
+_COMPLETED = frozenset({*DEPTHS, *_WIDTHS, "intermediate_size", "image_size", "patch_size"})
 
 
-def completed(config: Mapping[str, Any], resolved: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+def completed(
+    config: Mapping[str, object], resolved: Mapping[str, object], text: Mapping[str, object]
+) -> dict[str, Any]:
     """Return a config with the sizes of its parts that it leaves to the class, as transformers reads them."""
     made = copy.deepcopy(dict(config))
     for key, part in made.items():
@@ -105,7 +105,7 @@ def small_sizes(value: Any, grid: Grid) -> Any:
     return grid.pixels(value) if type(value) is int and value > 0 else value
 
 
-def grid_of(config: Mapping[str, Any], small: Mapping[str, Any]) -> Grid | None:
+def grid_of(config: Mapping[str, object], small: Mapping[str, object]) -> Grid | None:
     """Return the grid of the first tower of pictures that has a size, of a config and its small one."""
     for before, after in _pairs(config, small):
         sizes = _side(before.get("image_size")), _side(after.get("image_size"))
@@ -116,15 +116,15 @@ def grid_of(config: Mapping[str, Any], small: Mapping[str, Any]) -> Grid | None:
 
 
 def _pairs(
-    config: Mapping[str, Any], small: Mapping[str, Any]
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    config: Mapping[str, object], small: Mapping[str, object]
+) -> Iterator[tuple[Mapping[str, object], Mapping[str, object]]]:
     yield config, small
     for key, value in config.items():
         if isinstance(value, Mapping) and isinstance(small.get(key), Mapping):
             yield from _pairs(value, small[key])
 
 
-def tell_tokens_apart(config: Mapping[str, Any], small: dict[str, Any]) -> None:
+def tell_tokens_apart(config: Mapping[str, object], small: dict[str, Any]) -> None:
     """Give special tokens that differ in the source ids that differ, and equal ones the same."""
     ids = sorted({value for part, _ in _pairs(config, small) for _, value in _tokens(part)})
     known = {value: VOCABULARY - 1 - place for place, value in enumerate(ids)}
@@ -133,7 +133,7 @@ def tell_tokens_apart(config: Mapping[str, Any], small: dict[str, Any]) -> None:
             own[key] = known[value]
 
 
-def _tokens(part: Mapping[str, Any]) -> list[tuple[str, int]]:
+def _tokens(part: Mapping[str, object]) -> list[tuple[str, int]]:
     return [
         (key, value)
         for key, value in part.items()
@@ -149,17 +149,19 @@ def _side(value: object) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def _merge(config: Mapping[str, Any], tower: Mapping[str, Any]) -> int:
+def _merge(config: Mapping[str, object], tower: Mapping[str, object]) -> int:
     """Return how many patches of a side at least become whole tokens together."""
     merges = [1]
     for part in (config, tower):
-        merges += [part[key] for key in _MERGES if type(part.get(key)) is int and 1 <= part[key] <= SIDE]
-        merges += [round(1 / part[key]) for key in _SHARES if isinstance(part.get(key), float) and 0.1 < part[key] < 1]
+        sizes = (whole_number(part, key) or 0 for key in _MERGES)
+        shares = (share for key in _SHARES if isinstance(share := part.get(key), float))
+        merges += [size for size in sizes if 1 <= size <= SIDE]
+        merges += [round(1 / share) for share in shares if _SMALLEST < share < 1]
     side = _side(tower.get("image_size")) // max(_side(tower.get("patch_size")), 1)
     for part in (config, tower):
-        for count in (part[key] for key in part if _COUNTS.fullmatch(key) and type(part[key]) is int and part[key] > 0):
-            along = math.isqrt(count)
-            if side and along**2 == count and side % along == 0:
+        for count in (whole_number(part, key) or 0 for key in part if _COUNTS.fullmatch(key)):
+            along = math.isqrt(max(count, 0))
+            if side and along and along**2 == count and side % along == 0:
                 merges.append(side // along)
     return math.lcm(*merges)
 
@@ -176,21 +178,30 @@ def _small_tower(tower: dict[str, Any], merge: int, text: int, small_text: int) 
             if after < before
             else Grid(before, before, side, side)
         )
-    depth = next((tower[key] for key in _DEPTHS if type(tower.get(key)) is int), 0)
+    depth = next((tower[key] for key in DEPTHS if type(tower.get(key)) is int), 0)
     for key, value in list(tower.items()):
         if isinstance(value, dict) and key != "rope_parameters":
             grid = _small_tower(value, merge, text, small_text) or grid
         elif isinstance(value, (list, int)) and not isinstance(value, bool):
-            tower[key] = _small(key, value, tower, sizes, grid, depth)
+            tower[key] = _small(key, value, sizes, grid, depth)
     unit = patch * merge
     if type(window := tower.get("window_size")) is int and unit and window > 2 * unit and window % unit == 0:
         tower["window_size"] = 2 * unit
     return grid
 
 
-def _small(key: str, value: Any, tower: Mapping[str, Any], sizes: _Widths, grid: Grid | None, depth: int) -> Any:
+def _small_grid(side: int, patch: int, merge: int) -> Grid | None:
+    if not 0 < patch <= side:
+        return None
+    before, after = side // patch, merge * math.ceil(SIDE / merge)
+    if after >= before:
+        return Grid(before, before, side, side)
+    return Grid(before, after, side, after * patch + side % patch)
+
+
+def _small(key: str, value: Any, sizes: _Widths, grid: Grid | None, depth: int) -> Any:
     """Return the small value of a key of a tower."""
-    if key in _DEPTHS and value == depth:
+    if key in DEPTHS and value == depth:
         return min(value, LAYERS)
     if depth > LAYERS and isinstance(value, list) and len(value) == depth and not OF_STAGES.search(key):
         return [value[0], value[-1]]
@@ -198,8 +209,10 @@ def _small(key: str, value: Any, tower: Mapping[str, Any], sizes: _Widths, grid:
         return _points(value, depth)
     if key == "image_size" and grid:
         return [grid.size_after] * len(value) if isinstance(value, list) else grid.size_after
-    if isinstance(value, list):
-        return value
+    return value if isinstance(value, list) else _number(key, value, sizes, grid)
+
+
+def _number(key: str, value: int, sizes: _Widths, grid: Grid | None) -> int:
     if key in _HEADS or key in _SHARED:
         return sizes.heads(value)
     if key in _HEAD_DIMS:
@@ -251,7 +264,7 @@ class _Widths:
     small_head: int
 
     @classmethod
-    def of(cls, tower: Mapping[str, Any], text: int, small_text: int) -> _Widths:
+    def of(cls, tower: Mapping[str, object], text: int, small_text: int) -> _Widths:
         """Return the sizes that a tower names. Without heads of its own its width stays a multiple of the default."""
         key = next((key for key in _WIDTHS if whole_number(tower, key)), "")
         own = whole_number(tower, key) or 1
