@@ -8,16 +8,23 @@ from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.evidence.proof import TwinProof
+from mlx_publish.evidence.proof import PicturesProof, TwinPicture, TwinProof
 from mlx_publish.evidence.records import to_json
 
 # Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 1e-6 (approximations
 # of GELU through many layers). A soft cap that is ignored makes 7e-5 here, where scores are small, and more in earnest.
 MAX_NMSE = 1e-5
 ROUNDING = 5e-6
+MAX_PICTURES_NMSE, PICTURES_ROUNDING = 1e-6, 1e-8
+"""Of logits with images: a thousandth of their spread. Equal models are at 1e-13 to 1e-10; another form of GELU in the
+projector makes 1e-8 to 1e-6."""
 _REMEDY = (
     "Choose a model whose config.json does not use it, or wait for an {by} that computes it; "
     "accept the check twin-equal with a reason if the difference does not affect you."
+)
+_PICTURES_REMEDY = (
+    "Wait for an {by} that computes it, or publish the language model alone with modality: text; "
+    "accept the check twin-pictures with a reason if the difference does not affect you."
 )
 
 
@@ -75,6 +82,67 @@ def judge(twin: TwinFacts, config: Mapping[str, Any], by: str = "mlx-lm") -> Say
     return _different(config, proof, name, by)
 
 
+def _alike(facts: SourceFacts) -> Says:
+    return judge_pictures(facts.twin(), facts.source.config.raw, facts.loads.name)
+
+
+def judge_pictures(twin: TwinFacts, config: Mapping[str, object], by: str) -> Says:
+    """Judge the twin where pictures are shown to it; a failure on text alone is said by `judge`."""
+    proof = twin.proof
+    pictures = proof.pictures if proof and not proof.problem else None
+    if proof is None or pictures is None or pictures.not_proven:
+        reason = pictures.not_proven if pictures else twin.reason or "it cannot be computed at all"
+        return skipped(f"what {by} computes of images is not proven: {reason}", told=True)
+    name = f"transformers {proof.versions['transformers']}"
+    if pictures.problem:
+        why = f" because of {proof.blame} ({_value(config, proof.blame)})" if proof.blame else ""
+        return failed(
+            f"{by} cannot compute an image{why}, and {name} can: {pictures.problem}",
+            _PICTURES_REMEDY.format(by=by),
+            problem=pictures.problem,
+        )
+    return _judge_numbers(proof, pictures, config, name, by)
+
+
+def _judge_numbers(proof: TwinProof, pictures: PicturesProof, config: Mapping[str, object], name: str, by: str) -> Says:
+    errors = [text.nmse for text in pictures.texts if text.nmse is not None]
+    details = {"pictures": to_json(pictures)["texts"]}
+    if len(errors) < len(pictures.texts):
+        problem = next((text.problem for text in pictures.texts if text.problem), "")
+        return failed(
+            f"{by} and {name} give incomparable logits of images: {problem}", _PICTURES_REMEDY.format(by=by), **details
+        )
+    numbers = f"normalised squared error {max(errors):.1e}"
+    if max(errors) <= PICTURES_ROUNDING:
+        return passed(f"{by} computes of images what {name} computes: {numbers}", **details)
+    if max(errors) <= MAX_PICTURES_NMSE:
+        return warned(f"{by} computes of images nearly what {name} computes: {numbers}", **details)
+    return failed(
+        f"{_with_images(pictures)}, {by} does not compute what {name} computes{_place(proof, config, numbers)}",
+        _PICTURES_REMEDY.format(by=by),
+        **details,
+        **({"blame": proof.blame} if proof.blame else {}),
+    )
+
+
+def _first(pictures: PicturesProof) -> TwinPicture:
+    return next(text for text in pictures.texts if text.nmse is not None and text.nmse > MAX_PICTURES_NMSE)
+
+
+def _with_images(pictures: PicturesProof) -> str:
+    return "with images of different sizes" if _first(pictures).pictures > 1 else "with an image"
+
+
+def _place(proof: TwinProof, config: Mapping[str, object], numbers: str) -> str:
+    """Return where a difference begins, how large it is, which part it is in, and the key to blame."""
+    assert proof.pictures is not None  # noqa: S101  it differs there
+    first = _first(proof.pictures)
+    where = f" from position {first.position} on" if first.position is not None else ""
+    part = f": {first.part} differs" if first.part else ""
+    key = f"; it ignores {proof.blame} ({_value(config, proof.blame)}) or computes it otherwise" if proof.blame else ""
+    return f"{where} ({numbers}){part}{key}"
+
+
 def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) -> Says:
     difference = f"{by} does not compute what {name} computes{_where(proof)}"
     remedy = _REMEDY.format(by=by)
@@ -119,4 +187,11 @@ def _details(proof: TwinProof) -> dict[str, Any]:
 
 TWIN: tuple[Check[SourceFacts], ...] = (
     Check("twin-equal", "MLX computes what transformers computes", "a layer that computes something else", _equal),
+    Check(
+        "twin-pictures",
+        "MLX computes of images what transformers computes",
+        "a tower, a projector or a place of image tokens that is computed otherwise",
+        _alike,
+        when=lambda facts: facts.loads.senses,
+    ),
 )

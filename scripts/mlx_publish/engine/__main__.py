@@ -37,6 +37,7 @@ OPERATIONS = {
     "device": ("device", "device"),
     "sensitivity": ("sensitivity", "sensitivity"),
     "twin": ("twin", "twin"),
+    "drawn": ("twin_pictures", "pictures"),
     "adapter": ("adapter_fit", "adapter"),
     "differences": ("differences", "differences"),
     "drafter": ("drafter", "drafter"),
@@ -48,7 +49,20 @@ _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenizati
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
 _ON_THE_CPU = frozenset(
-    {"tokenizer", "chat", "slots", "device", "convert", "logits", "twin", "differences", "gains", "drafter", "adapter"}
+    {
+        "tokenizer",
+        "chat",
+        "slots",
+        "device",
+        "convert",
+        "logits",
+        "twin",
+        "drawn",
+        "differences",
+        "gains",
+        "drafter",
+        "adapter",
+    }
 )
 """Operations that begin without a GPU; a conversion checks it before the source is asked."""
 

@@ -1,10 +1,11 @@
-"""The twin as mlx-lm computes it: read as a source is read, in float32 on the CPU."""
+"""The twin as the converter's library computes it: read as a source is read, in float32 on the CPU."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +13,7 @@ from mlx import nn
 from numpy.typing import NDArray
 
 from mlx_publish.engine.accounting import account
-from mlx_publish.engine.backends import backend, library
+from mlx_publish.engine.backends import SeesPictures, backend, library
 from mlx_publish.engine.loading import fit
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
@@ -25,7 +26,10 @@ _SINGLE = 8
 
 
 def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Tell) -> TwinsRead:
-    """Let mlx-lm read `texts` with the model in each of `folders`; logits go beside, `FOLDER/mlx.N.npy`."""
+    """Let the library read `texts` with the model in each of `folders`; logits go beside, `FOLDER/mlx.N.npy`.
+
+    Of pictures in `FOLDER/picture.N.npz` they go to `FOLDER/mlx.picture.N.npz`, with what the language model is given.
+    """
     mx.set_default_device(mx.cpu)
     twins = []
     for number, folder in enumerate(folders, 1):
@@ -45,7 +49,31 @@ def _read(folder: Path, texts: Sequence[Sequence[int]]) -> TwinRead:
         return TwinRead(str(error), ())
     except Exception as error:  # noqa: BLE001  a class of mlx-lm raises what it likes
         return TwinRead(f"{library()} cannot compute it: {type(error).__name__}: {error}", ())
+    try:
+        for path in sorted(folder.glob("picture.*.npz")):
+            np.savez(folder / f"mlx.{path.name}", **_pictured(source.model, dict(np.load(path))))
+    except Exception as error:  # noqa: BLE001  see above
+        return TwinRead("", lost, f"{type(error).__name__}: {error}")
     return TwinRead("", lost)
+
+
+def _pictured(model: nn.Module, given: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the logits of every position, and what the language model is given, of a prompt with pictures.
+
+    What stands behind the prompt is computed singly, as a generation does.
+    """
+    ids, prompt = [int(id_) for id_ in given.pop("ids")], int(given.pop("prompt"))
+    inputs = {
+        key: mx.array(value[:, :prompt] if key.endswith("token_type_ids") else value) for key, value in given.items()
+    }
+    inputs["mask"] = mx.ones((1, prompt), dtype=mx.int32)
+    pictures, cache = cast("SeesPictures", backend()), backend().make_cache(model)
+    first = mx.array([ids[:prompt]])
+    embedded = pictures.embedded(model, first, **inputs)["inputs_embeds"][0]
+    parts = [pictures.logits(model, first, cache, **inputs)[0]]
+    parts += [pictures.later(model, mx.array([[id_]]), cache)[0] for id_ in ids[prompt:]]
+    joined = mx.concatenate(parts).astype(mx.float32)
+    return {"logits": np.array(joined), "embedded": np.array(embedded.astype(mx.float32))}
 
 
 def logits(model: nn.Module, ids: Sequence[int]) -> NDArray[np.float32]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_publish.evidence.records import KEYWORDS
+from mlx_publish.evidence.records import KEYWORDS, LEFT_OUT
 
 # A class with two bases has the fields of its last base first.
 
@@ -109,6 +109,18 @@ class TwinMade:
     parameters: int
     texts: Sequence[Sequence[int]]
     """Ids of the texts that it read."""
+    pictures: int = 0
+    """How many texts with pictures it read too."""
+    no_pictures: str = ""
+    """Why it read none, where it was to."""
+
+
+@dataclass(frozen=True)
+class PicturesDrawn:
+    """What a job that draws pictures for a twin returns."""
+
+    problem: str
+    """Why no processor could be asked; empty if one was."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,8 @@ class TwinRead:
     """Why it cannot; empty if it can."""
     lost: Sequence[str]
     """Tensors without a place in the model."""
+    picture_problem: str = ""
+    """Why it cannot where pictures are shown to it."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +153,33 @@ class TwinText(LogitsComparison):
 
 
 @dataclass(frozen=True)
+class TwinPicture(TwinText):
+    """The comparison on one text of a twin with pictures."""
+
+    pictures: int
+    part: str
+    """Where it begins to differ, as `torch_check/parts` tells; empty where it does not."""
+
+
+@dataclass(frozen=True)
 class TwinTexts:
     """The comparisons on a short and on a long text, in this order; empty where mlx-lm read neither."""
 
     texts: Sequence[TwinText]
+    pictures: Sequence[TwinPicture] = ()
+    """With one picture and with two; empty where none were shown."""
+
+
+@dataclass(frozen=True)
+class PicturesProof:
+    """What the twin shows where pictures are shown to it."""
+
+    problem: str
+    """Why mlx-vlm cannot compute it; empty if it can, or if it was not asked."""
+    not_proven: str
+    """Why pictures were not shown; empty if they were."""
+    texts: Sequence[TwinPicture]
+    """With one picture and with two of different sizes."""
 
 
 @dataclass(frozen=True)
@@ -173,3 +210,5 @@ class TwinProof:
     value: Any
     """The neutral value of the key to blame."""
     texts: Sequence[TwinText]
+    pictures: PicturesProof | None = field(default=None, metadata=LEFT_OUT)
+    """None for text alone."""

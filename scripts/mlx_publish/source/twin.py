@@ -9,25 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_publish import __version__
-from mlx_publish.checks.twin import MAX_NMSE, TwinFacts
+from mlx_publish.checks.twin import MAX_NMSE, MAX_PICTURES_NMSE, TwinFacts
 from mlx_publish.children.engine import Children
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, TorchChild, find_torch
 from mlx_publish.context import Context
-from mlx_publish.errors import SurroundingsError
+from mlx_publish.converters import Converter
+from mlx_publish.errors import PublishError, Refused, SurroundingsError
 from mlx_publish.evidence.proof import (
     Boundary,
+    LogitsComparison,
     MetBoundary,
+    PicturesDrawn,
+    PicturesProof,
     SmallConfig,
     TwinMade,
+    TwinPicture,
     TwinProof,
     TwinRead,
     TwinsRead,
-    TwinText,
     TwinTexts,
 )
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.machine.packages import versions
+from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.source.bounds import rounded
 from mlx_publish.source.kept import Kept
@@ -35,7 +40,8 @@ from mlx_publish.source.resolve import converter, metadata_of
 from mlx_publish.text.files import json_text
 from mlx_publish.text.progress import Tell
 from mlx_publish.text.temporary import TemporaryFolder
-from mlx_publish.torch_check.neutral import Candidate, candidates, culprit
+from mlx_publish.torch_check.neutral import Candidate, candidates, culprit, picture_candidates
+from mlx_publish.torch_check.small_processor import small_processor
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -46,6 +52,7 @@ _BLAME = 40.0  # seconds after which no further key is tried
 _METAL = "[metal_kernel] No Metal"
 _LACKING = "config.json has no "
 _SEED = 11
+_DRAWING, _MOST_DRAWN = 60.0, 4 << 30  # seconds and bytes for a processor of small pictures
 _AT_ONCE = 6  # keys tried side by side
 _NEAR = 12  # positions behind a boundary at which a difference is still due to it
 Config = Mapping[str, Any]
@@ -62,10 +69,23 @@ class _Twin:
     made: TwinMade
 
 
+@dataclass(frozen=True)
+class Sees:
+    """What a source that sees says beside its config: the settings of its image processor, the names of its tensors."""
+
+    processor: Config
+    names: Sequence[str]
+
+
 def twin_tools(context: Context) -> dict[str, str]:
     """Return the versions of all that has a say; empty without torch."""
     torch = torch_of(context)
-    return {} if torch.reason else {**versions("mlx", "mlx-lm"), **torch.versions}
+    return {} if torch.reason else {**_by(converter(context)), **torch.versions}
+
+
+def _by(chosen: Converter) -> dict[str, str]:
+    """Return the versions of the library that the twin is read with."""
+    return {name: version for name, version in chosen.versions().items() if name != "transformers"}
 
 
 def twin_facts(context: Context) -> TwinFacts:
@@ -85,17 +105,33 @@ def _facts(context: Context) -> TwinFacts:
         return TwinFacts(None, f"{converter(context).distribution} is not installed here")
     if torch.reason:
         return TwinFacts(None, torch.reason)
+    sees = _sees(metadata_of(context)) if converter(context).senses else None
     inputs = {"config": config, "tools": twin_tools(context), "mlx-publish": __version__}
+    inputs |= {"sees": to_json(sees)} if sees else {}
     kept = Kept(context.work.source / "twin.json", TwinProof, inputs)
     if (known := kept.known()) is not None:
         return TwinFacts(known)
     context.console.progress("proving the architecture on a small random twin")
     console = context.console
-    with Prover(torch, context.work.source, console.progress, children=context.children) as prover:
-        facts = prover.prove(config)
+    by = _by(converter(context))
+    with Prover(torch, context.work.source, console.progress, children=context.children, by=by) as prover:
+        facts = prover.prove(config, sees)
     if facts.proof is not None:
         kept.keep(facts.proof)
     return facts
+
+
+def _sees(metadata: Metadata) -> Sees:
+    """Return what a source says beside its config; a file that cannot be read is said by a check of its own."""
+    try:
+        files = {path: metadata.json(path) or {} for path in ("preprocessor_config.json", "processor_config.json")}
+        index = (metadata.index or {}).get("weight_map")
+        names = list(index) if isinstance(index, Mapping) else [tensor.name for tensor in metadata.stored_tensors]
+    except PublishError:
+        return Sees({}, ())
+    nested = files["processor_config.json"].get("image_processor")  # as transformers 5 writes it
+    settings = nested if isinstance(nested, Mapping) else files["preprocessor_config.json"]
+    return Sees(settings, [str(name) for name in names])
 
 
 class Prover:
@@ -111,13 +147,16 @@ class Prover:
         progress: Tell,
         read: Callable[[Config], Config] | None = None,
         children: Children | None = None,
+        by: Mapping[str, str] | None = None,
     ) -> None:
-        """Start nothing yet; `children` are those that do the part of mlx-lm."""
+        """Start nothing yet; `children` do the part of the library, whose versions are `by`."""
         self._torch, self._logs, self._progress = torch, logs, progress
         self._read = read or (lambda config: normalise_config(config)[0])
         self._child = TorchChild(torch, logs / "twin-torch.log")
         self._aside = TemporaryFolder()
         self._children = children
+        self._by = by or versions("mlx", "mlx-lm")
+        self._source: dict[str, object] | None = None
         self._made = 0
 
     def __enter__(self) -> Self:
@@ -128,12 +167,21 @@ class Prover:
         self._child.end()
         self._aside.cleanup()
 
-    def prove(self, config: Config) -> TwinFacts:
-        """Compare the twin of one config; where it differs, look for the key to blame."""
-        answer = self._child.ask({"op": "small", "config": config, "folder": self._aside.name}, _LIMIT)
+    def prove(self, config: Config, sees: Sees | None = None) -> TwinFacts:
+        """Compare the twin of one config; where it differs, look for the key to blame.
+
+        One that `sees` is shown pictures too.
+        """
+        self._source = None
+        order = {"op": "small", "config": config, "folder": self._aside.name, "senses": sees is not None}
+        answer = self._child.ask(order, _LIMIT)
         if answer.result is None:
             return TwinFacts(None, answer.reason)
         small = from_json(SmallConfig, answer.result)
+        if sees:
+            drawn = Path(self._aside.name) / "pictures"
+            undrawn = self._draw(sees, config, small.config, drawn)
+            self._source = {"names": sees.names, "drawn": str(drawn), "undrawn": undrawn}
         first = self._compared(small.config, 0)
         if isinstance(first, str):
             return TwinFacts(None, first)
@@ -142,10 +190,10 @@ class Prover:
             if _LACKING not in proof.problem:
                 # The key to blame is the one without which mlx-lm computes at all.
                 proof = _blamed(proof, self._culprit(candidates(small.config), texts[:1], lambda _: True))
-        elif not agrees(proof.texts):
+        elif not _agrees(proof):
             # A choice of experts that hangs on the last digit falls otherwise now and then, with other numbers not.
             second = self._compared(small.config, _SEED)
-            if not isinstance(second, str) and agrees(second[0].texts):
+            if not isinstance(second, str) and _agrees(second[0]):
                 proof = second[0]
             else:
                 proof = self._explained(proof, small, texts)
@@ -159,6 +207,8 @@ class Prover:
         made, [read] = twin.made, self._read_by_mlx([twin.folder], twin.made.texts)
         if _METAL in read.problem:
             return "its mlx-lm class runs on Metal only"
+        compared = TwinTexts([]) if read.problem else self._compare(twin.folder)
+        pictures = PicturesProof(read.picture_problem, made.no_pictures, compared.pictures)
         proof = TwinProof(
             class_=made.class_,
             parameters=made.parameters,
@@ -166,11 +216,12 @@ class Prover:
             lost=read.lost,
             against="transformers",
             versions=self._torch.versions,
-            mlx_lm=versions("mlx", "mlx-lm"),
+            mlx_lm=self._by,
             boundary=None,
             blame=None,
             value=None,
-            texts=[] if read.problem else self._compare(twin.folder),
+            texts=compared.texts,
+            pictures=pictures if self._source else None,
         )
         return proof, made.texts
 
@@ -185,7 +236,11 @@ class Prover:
         some = texts[:1] if short is not None and short > MAX_NMSE else texts
         tried = candidates(small.config, boundary.key if boundary else "")
         # The key to blame is the one whose neutral value makes both agree.
-        return _blamed(proof, self._culprit(tried, some, lambda folder: agrees(self._compare(folder))))
+        if not agrees(proof.texts):
+            return _blamed(proof, self._culprit(tried, some, lambda folder: agrees(self._compare(folder).texts)))
+        # It differs with pictures alone, which each candidate is shown.
+        tried = [*picture_candidates(small.config), *tried]
+        return _blamed(proof, self._culprit(tried, texts[:1], lambda folder: _settled(self._compare(folder))))
 
     def _make(self, config: Config, seed: int = 0, count: int = 2) -> _Twin | str:
         """Let transformers make a twin; the reason where it cannot."""
@@ -193,23 +248,35 @@ class Prover:
         self._made += 1
         folder.mkdir()
         order = {"op": "twin", "config": config, "folder": str(folder), "seed": seed, "count": count}
+        order |= {"source": self._source} if self._source else {}
         answer = self._child.ask(order, _LIMIT)
         if answer.result is None:
             return answer.reason
         (folder / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
         return _Twin(folder, from_json(TwinMade, answer.result))
 
+    def _draw(self, sees: Sees, config: Config, small: Config, folder: Path) -> str:
+        """Let the source's processor make inputs of small pictures; returns why that is not possible."""
+        settings, side = small_processor(sees.processor, config, small)
+        arguments = {"config": small, "settings": settings, "side": side, "folder": str(folder)}
+        bounds = Bounds(_DRAWING, _MOST_DRAWN)
+        job = Job("drawn", arguments, self._logs / "twin-pictures.log", bounds, self._children)
+        try:
+            return from_json(PicturesDrawn, run_job(job, self._progress)).problem
+        except Refused as error:  # it took more memory than small pictures need
+            return f"its image processor cannot be used: {error.message}"
+
     def _read_by_mlx(self, folders: Sequence[Path], texts: Texts) -> Sequence[TwinRead]:
         arguments = {"folders": [str(folder / WRITTEN) for folder in folders], "texts": texts}
         job = Job("twin", arguments, self._logs / "twin-mlx.log", Bounds(_LIMIT), self._children)
         return from_json(TwinsRead, run_job(job, self._progress)).twins
 
-    def _compare(self, folder: Path) -> Sequence[TwinText]:
+    def _compare(self, folder: Path) -> TwinTexts:
         order = {"op": "compare twin", "read": str(folder / WRITTEN), "folder": str(folder)}
         answer = self._child.ask(order, _LIMIT)
         if answer.result is None:
             raise SurroundingsError(answer.reason, remedy="Run the same command again.")
-        return from_json(TwinTexts, answer.result).texts
+        return from_json(TwinTexts, answer.result)
 
     def _culprit(self, tried: Sequence[Candidate], texts: Texts, settles: Callable[[Path], bool]) -> Candidate | None:
         """Return the first candidate that mlx-lm computes and that `settles` it."""
@@ -223,15 +290,34 @@ class Prover:
             folders = [twin.folder for twin in twins if isinstance(twin, _Twin)]
             read = dict(zip(folders, self._read_by_mlx(folders, texts), strict=True)) if folders else {}
             return [
-                isinstance(twin, _Twin) and not read[twin.folder].problem and settles(twin.folder) for twin in twins
+                isinstance(twin, _Twin)
+                and not (read[twin.folder].problem or read[twin.folder].picture_problem)
+                and settles(twin.folder)
+                for twin in twins
             ]
 
         return culprit(tried, try_, _AT_ONCE)
 
 
-def agrees(texts: Sequence[TwinText]) -> bool:
+def agrees(texts: Sequence[LogitsComparison]) -> bool:
     """Return whether both texts of a twin are computed alike."""
     return all(text.nmse is not None and text.nmse <= MAX_NMSE for text in texts)
+
+
+def _agrees(proof: TwinProof) -> bool:
+    """Return whether a twin is computed alike, with pictures too where they were shown to it."""
+    pictures = proof.pictures
+    return agrees(proof.texts) and (pictures is None or (not pictures.problem and _alike(pictures.texts)))
+
+
+def _alike(pictures: Sequence[TwinPicture]) -> bool:
+    """Return whether texts with pictures are computed alike."""
+    return all(text.nmse is not None and text.nmse <= MAX_PICTURES_NMSE for text in pictures)
+
+
+def _settled(compared: TwinTexts) -> bool:
+    """Return whether a twin is computed alike with text and with the pictures that it was shown."""
+    return agrees(compared.texts) and bool(compared.pictures) and _alike(compared.pictures)
 
 
 def _blamed(proof: TwinProof, key: Candidate | None) -> TwinProof:

@@ -17,10 +17,10 @@ from mlx_publish.children.serving import serve
 from mlx_publish.evidence.proof import BeyondContext, Compared, Disputed, TwinMade
 from mlx_publish.evidence.records import to_json
 from mlx_publish.torch_check.comparing import Comparison
+from mlx_publish.torch_check.reasons import error_words
+from mlx_publish.torch_check.twin import Seeing, make, small
 from mlx_publish.torch_check.twin import compare as compare_twin
-from mlx_publish.torch_check.twin import make, small
 
-_LONGEST = 300  # characters of a reason
 _MEMORY = 12 << 30  # bytes of address space that a twin may take
 ROUNDING = 1e-9
 """What equal models are apart in float32, as a normalised squared error; checks/reference has the same."""
@@ -98,7 +98,7 @@ def _reasons() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise NoReferenceError(_reason(error)) from error
+        raise NoReferenceError(error_words(error)) from error
 
 
 @_reasons()
@@ -174,11 +174,11 @@ def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np
 
 
 @_reasons()
-def _twin(config: dict[str, Any], folder: str, seed: int, count: int) -> TwinMade:
+def _twin(config: dict[str, Any], folder: str, seed: int, count: int, source: dict[str, Any] | None = None) -> TwinMade:
     """Make a twin; its sizes are bounded, and so is what a strange config may take."""
     with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
-    return make(config, Path(folder), seed, count)
+    return make(config, Path(folder), seed, count, Seeing(**source) if source else None)
 
 
 _ORDERS: Mapping[str, Callable[..., object]] = {
@@ -187,14 +187,6 @@ _ORDERS: Mapping[str, Callable[..., object]] = {
     "twin": _twin,
     "compare twin": _reasons()(compare_twin),
 }
-
-
-def _reason(error: Exception) -> str:
-    message = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError) or "allocate memory" in message:
-        return "out of memory"
-    short = message if len(message) <= _LONGEST else message[:_LONGEST] + " ..."
-    return f"transformers cannot compute it: {type(error).__name__}: {short}"
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ value of one key, that key is what mlx-lm computes otherwise.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.torch_check.shrink import text_part
-from mlx_publish.torch_check.towers import TOWERS
+from mlx_publish.torch_check.towers import PICTURES, TOWERS
 
 Path = tuple[str, ...]
 _FAR = 100_000
@@ -57,6 +58,16 @@ _ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function", "mlp_h
 _GATES = ("silu", "gelu_pytorch_tanh", "gelu", "relu2")
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "norm_epsilon")
 _THETAS = ("rope_theta", "rope_local_base_freq", "rotary_emb_base", "global_rope_theta", "local_rope_theta")
+_FEATURES: Mapping[str, tuple[Any, ...]] = {
+    "vision_feature_layer": (-1, -2),
+    "vision_feature_select_strategy": ("default", "full"),
+}
+_TOWER_SIZES: Mapping[str, tuple[int, ...]] = {
+    "spatial_merge_size": (2, 1),
+    "window_size": (_FAR,),
+    "temporal_patch_size": (2, 1),
+    "pooling_kernel_size": (3, 2),
+}
 # What only sizes, or says nothing of the mathematics.
 _NOT_MATHEMATICS = (
     "model_type", "architectures", "vocab_size", "transformers_version", "torch_dtype", "dtype", "use_cache",
@@ -83,6 +94,47 @@ def candidates(config: Mapping[str, object], at_boundary: str = "") -> list[Cand
     ]
     last = at_boundary.rpartition(".")[2]
     return sorted(every, key=lambda candidate: candidate.key.rpartition(".")[2] != last) if last else every
+
+
+def picture_candidates(config: Mapping[str, object]) -> list[Candidate]:
+    """Return all candidates of what sees, and of what joins it to the language model, the likeliest first."""
+    whole = copy.deepcopy(dict(config))
+    changes: list[tuple[Path, object]] = []
+    for key in PICTURES:
+        if isinstance(tower := whole.get(key), Mapping):
+            changes += [((key, *path), value) for path, value in _of_a_tower(tower)]
+    for key, value in whole.items():
+        if isinstance(value, str) and re.fullmatch(r"\w*hidden_act|\w*activation\w*", key):
+            changes += [((key,), other) for other in _GATES if other != value]
+        elif isinstance(value, bool) and re.search(r"project|vision|image|multimodal|pixel", key):
+            changes.append(((key,), not value))
+        elif key in _FEATURES and value not in _FEATURES[key]:
+            changes += [((key,), other) for other in _FEATURES[key]]
+    return [
+        Candidate(".".join(path), value, changed)
+        for path, value in changes
+        if (changed := _with(config, path, value)) is not None
+    ]
+
+
+def _of_a_tower(tower: Mapping[str, object]) -> Iterator[tuple[Path, object]]:
+    """Yield activations, epsilons, bases, merges, windows, switches and numbers of a tower."""
+    for key, value in tower.items():
+        if isinstance(value, Mapping):
+            yield from (((key, *path), other) for path, other in _of_a_tower(value))
+        elif isinstance(value, str) and re.fullmatch(r"\w*act\w*", key):
+            yield from (((key,), other) for other in (*_GATES, "quick_gelu") if other != value)
+        elif isinstance(value, bool):
+            yield (key,), not value
+        elif key in _THETAS and value != 10_000.0:
+            yield (key,), 10_000.0
+        elif isinstance(value, float):
+            yield from (((key,), other) for other in ((1e-5, 1e-6) if "eps" in key else (1.0, 0.5)) if other != value)
+        elif key in _TOWER_SIZES and type(value) is int:
+            yield from (((key,), other) for other in _TOWER_SIZES[key] if other != value)
+        elif isinstance(value, list) and re.fullmatch(r"\w*(indexes|indices)", key) and value:
+            yield (key,), []
+            yield (key,), [0, 1]
 
 
 def culprit(

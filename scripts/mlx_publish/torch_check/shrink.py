@@ -33,7 +33,8 @@ from mlx_publish.torch_check.sizes import (
     TOKEN,
     VOCABULARY,
 )
-from mlx_publish.torch_check.towers import TOWERS, small_tower
+from mlx_publish.torch_check.towers import PICTURES, TOWERS, small_tower
+from mlx_publish.torch_check.whole_towers import small_senses, tell_tokens_apart
 
 Boundaries = dict[int, tuple[str, Any]]
 """By position in the twin: the key that sets a boundary there, and the source's value of it."""
@@ -47,17 +48,21 @@ class Small:
     boundaries: Boundaries = field(default_factory=dict)
 
 
-def shrink(config: Mapping[str, object], resolved: Mapping[str, object] | None = None) -> Small:
+def shrink(
+    config: Mapping[str, object], resolved: Mapping[str, object] | None = None, *, senses: bool = False
+) -> Small:
     """Make a config small. Its spelling stays as it is.
 
     `resolved` is its text part as transformers reads it, which lists the kinds of layers where the config leaves that
-    to the class.
+    to the class. With `senses` its encoders stay whole, so that pictures can be shown to it.
     """
     small = copy.deepcopy(dict(config))
     for key in ("quantization", "quantization_config", "compression_config", "auto_map", "model_file", "_name_or_path"):
         small.pop(key, None)
     boundaries: Boundaries = {}
-    _shrink_part(small, boundaries, resolved or {})
+    _shrink_part(small, boundaries, resolved or {}, senses=senses)
+    if senses:
+        tell_tokens_apart(config, small)
     return Small(small, boundaries)
 
 
@@ -70,15 +75,20 @@ def text_part(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _shrink_part(config: dict[str, Any], boundaries: Boundaries, resolved: Mapping[str, object]) -> None:
+def _shrink_part(
+    config: dict[str, Any], boundaries: Boundaries, resolved: Mapping[str, object], *, senses: bool
+) -> None:
     text = text_part(config)
     named = any(whole_number(text, key) is not None for key in ALIASES["hidden"])
     sizes = _Sizes.of(text if named else {**config, **text}, resolved)
     for part in _chain(config):
         _shrink_text(part, sizes, boundaries)
         part["vocab_size"] = VOCABULARY  # where it is left out, both sides have a default of some hundred thousand
-        for key in TOWERS:
-            if isinstance(tower := part.get(key), dict):
+        towers = {key: tower for key in TOWERS if isinstance(tower := part.get(key), dict)}
+        if senses:
+            small_senses(part, {key: towers[key] for key in towers if key in PICTURES}, sizes.hidden, HIDDEN)
+        for key, tower in towers.items():
+            if not senses or key not in PICTURES:
                 small_tower(tower, sizes.hidden, HIDDEN)
 
 
@@ -232,7 +242,8 @@ def _by_name(key: str, value: int, sizes: _Sizes) -> int:
     if re.fullmatch(r"(?:\w*_)?(?:num|n)_(?:\w*_)?heads?|\w*_heads", key):
         return _heads(value, sizes)
     # A width of its own that happens to be the model's, as a recurrent block's.
-    return HIDDEN if value == sizes.hidden and value > HIDDEN else value
+    named = re.fullmatch(r"(?:block|conv|projection|rnn)_dim\w*", key) is not None
+    return HIDDEN if value == sizes.hidden and (value > HIDDEN or named) else value
 
 
 def _heads(value: int, sizes: _Sizes) -> int:

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.evidence.proof import Boundary, SmallConfig, TwinMade, TwinText, TwinTexts
+from mlx_publish.evidence.proof import Boundary, SmallConfig, TwinMade, TwinPicture, TwinText, TwinTexts
 from mlx_publish.torch_check.comparing import Comparison
+from mlx_publish.torch_check.naming import name_as
+from mlx_publish.torch_check.parts import BOTH_WAYS, part_of
+from mlx_publish.torch_check.reasons import error_words
 from mlx_publish.torch_check.shrink import shrink
 from mlx_publish.torch_check.sizes import LONG, VOCABULARY
+from mlx_publish.torch_check.whole_towers import completed
 
 Config = Mapping[str, Any]
+Keywords = dict[str, Any]
 FIRST = 1e-6
 """Normalised squared error over which a position counts as different; rounding makes some 1e-10."""
 SHORT = 24
@@ -32,29 +39,43 @@ _NOISE = 0.1
 _WHOLE = 20
 
 
+@dataclass(frozen=True)
+class Seeing:
+    """What a twin needs of a source that sees: the `names` of its tensors, and the folder of drawn pictures."""
+
+    names: Sequence[str]
+    drawn: str
+    undrawn: str
+    """Why nothing is drawn; empty if it is."""
+
+
 def texts() -> list[list[int]]:
     """Return the ids of a short and a long text, without special tokens."""
     random = np.random.default_rng(7)
     return [[int(id_) for id_ in random.integers(_ORDINARY.start, _ORDINARY.stop, n)] for n in (SHORT, LONG)]
 
 
-def small(config: Config, folder: str) -> SmallConfig:
+def small(config: Config, folder: str, *, senses: bool = False) -> SmallConfig:
     """Return the small config of a source's own, and where the source's boundaries lie in it."""
+    whole = dict(config)
     try:
-        resolved = _kind(shrink(config).config | dict(config), Path(folder))[0].get_text_config().to_dict()
+        settings = _kind(shrink(config).config | dict(config), Path(folder))[0]
+        resolved = settings.get_text_config().to_dict()
+        whole = completed(config, settings.to_dict(), resolved) if senses else whole
     except Exception:  # noqa: BLE001  whatever transformers raises here, it raises again where it matters
         resolved = {}
-    shrunk = shrink(config, resolved)
+    shrunk = shrink(whole, resolved, senses=senses)
     boundaries = [Boundary(position, key, value) for position, (key, value) in shrunk.boundaries.items()]
     return SmallConfig(shrunk.config, boundaries)
 
 
-def make(config: Config, folder: Path, seed: int = 0, count: int = 2) -> TwinMade:
+def make(config: Config, folder: Path, seed: int = 0, count: int = 2, source: Seeing | None = None) -> TwinMade:
     """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of the first texts.
 
-    `logits.N.npy` is (positions, vocabulary).
+    `logits.N.npy` is (positions, vocabulary). With a `source` that sees its tensors have the source's names, and
+    pictures are shown to it too.
     """
-    model, computed = _computed(config, folder / "asked", seed, count)
+    model, computed = _computed(config, folder / "asked", seed, count, whole=source is not None)
     saved, written = folder / SAVED, folder / WRITTEN
     model.save_pretrained(str(saved), max_shard_size="50GB")
     written.mkdir()
@@ -64,14 +85,44 @@ def make(config: Config, folder: Path, seed: int = 0, count: int = 2) -> TwinMad
     for number, values in enumerate(computed):
         np.save(folder / f"logits.{number}.npy", values)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return TwinMade(type(model).__name__, parameters, texts()[:count])
+    made = TwinMade(type(model).__name__, parameters, texts()[:count])
+    if source is None:
+        return made
+    name_as(source.names, saved)
+    if source.undrawn:
+        return replace(made, no_pictures=source.undrawn)
+    shown, reason = _shown(model, config, source, folder, seed)
+    return replace(made, pictures=shown, no_pictures=reason)
 
 
-def _computed(config: Config, folder: Path, seed: int, count: int) -> tuple[Any, list[NDArray[np.float32]]]:
+def _shown(model: Any, config: Config, source: Seeing, folder: Path, seed: int) -> tuple[int, str]:
+    """Show pictures and keep what is given and computed; return how many times, or why it is not possible."""
+    from mlx_publish.torch_check import pictures  # noqa: PLC0415
+
+    try:
+        shower = pictures.Shower(model, config, Path(source.drawn))
+        for number, one in enumerate(shower.shown(seed)):
+            values, embedded = pictures.ask(model, one)
+            known = {"logits": values, "embedded": embedded}
+            if forward := pictures.read_forward(one):
+                known["forward"] = pictures.ask(model, forward)[0]
+            told = {"image": np.array(shower.token), "pictures": np.array(one.pictures)}
+            given = {"ids": np.array(one.ids), "prompt": np.array(one.prompt), **one.inputs}
+            np.savez(folder / WRITTEN / f"picture.{number}.npz", **cast("Keywords", given))
+            np.savez(folder / f"picture.{number}.npz", **cast("Keywords", {**known, **told}))
+    except Exception as error:  # noqa: BLE001  what a processor or a tower raises says nothing of MLX
+        traceback.print_exc()
+        return 0, error_words(error)
+    return number + 1, ""
+
+
+def _computed(
+    config: Config, folder: Path, seed: int, count: int, *, whole: bool = False
+) -> tuple[Any, list[NDArray[np.float32]]]:
     """Return a model and its logits of `texts()`.
 
     Where a whole model cannot be built or asked here (a tower needs a package that is not installed, a class wants
-    pictures), its language model is made alone.
+    pictures), its language model is made alone, unless it is to be `whole`.
     """
     settings, kind = _kind(config, folder)
     try:
@@ -79,7 +130,7 @@ def _computed(config: Config, folder: Path, seed: int, count: int) -> tuple[Any,
         return model, [logits(model, ids) for ids in texts()[:count]]
     except Exception:
         text, language = settings.get_text_config(), _auto("AutoModelForCausalLM", settings.get_text_config())
-        if text is settings or language is None:
+        if whole or text is settings or language is None:
             raise
         model = build(text, language, seed)
         return model, [logits(model, ids) for ids in texts()[:count]]
@@ -198,7 +249,27 @@ def compare(read: str, folder: str) -> TwinTexts:
         comparison.add(ours, theirs)
         mean_kld, position = _by_position(ours, theirs)
         comparisons.append(TwinText(**vars(comparison.result()), mean_kld=mean_kld, position=position))
-    return TwinTexts(comparisons)
+    return TwinTexts(
+        comparisons, [_of_pictures(Path(read), path) for path in sorted(Path(folder).glob("picture.*.npz"))]
+    )
+
+
+def _of_pictures(read: Path, path: Path) -> TwinPicture:
+    """Return how far the logits with pictures are apart, and which part is to blame."""
+    theirs, given, file = np.load(path), np.load(read / path.name), read / f"mlx.{path.name}"
+    if not file.is_file():
+        return TwinPicture(0, None, None, None, "", None, None, int(theirs["pictures"]), "")
+    ours, comparison = np.load(file), Comparison()
+    comparison.add(ours["logits"], theirs["logits"])
+    mean_kld, position = _by_position(ours["logits"], theirs["logits"])
+    part = ""
+    if position is not None:
+        is_image, embedded = given["ids"] == theirs["image"], (ours["embedded"], theirs["embedded"])
+        part = part_of(is_image, *embedded, position, int(given["prompt"]))
+        if "forward" in theirs and _by_position(ours["logits"], theirs["forward"])[1] is None:
+            part = BOTH_WAYS
+    found = comparison.result()
+    return TwinPicture(**vars(found), mean_kld=mean_kld, position=position, pictures=int(theirs["pictures"]), part=part)
 
 
 def _by_position(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[float | None, int | None]:

@@ -89,6 +89,19 @@ class Backend(Protocol):
         """Write a config as the library writes it."""
 
 
+class SeesPictures(Backend, Protocol):
+    """A library whose models are shown pictures, by what a processor gives beside ids, and `mask`."""
+
+    def embedded(self, model: Any, ids: mx.array, **inputs: Any) -> dict[str, Any]:
+        """Return what the language model is given for a prompt: `inputs_embeds` and more."""
+
+    def logits(self, model: Any, ids: mx.array, cache: list[Any] | None = None, **inputs: Any) -> mx.array:
+        """Return the logits of a prompt, (1, positions, vocabulary)."""
+
+    def later(self, model: Any, ids: mx.array, cache: list[Any]) -> mx.array:
+        """Return the logits of what follows a prompt that the cache holds."""
+
+
 def use(name: str) -> None:
     """Choose the library for the jobs of this process from now on."""
     _CHOSEN[:] = [name]
