@@ -142,9 +142,6 @@ def _bits(tensors: Tensors, name: str, bits: int) -> None:
     tensors[name] = changed
 
 
-
-
-
 @fault("the projector's tensor is missing", "convert", "converts")
 def projector_missing(folder: Path) -> None:
     reweigh(folder, lambda tensors: tensors.pop(PROJECTOR))
