@@ -11,6 +11,7 @@ from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.folder import LEGAL, UNREAD
 from mlx_publish.checks.held import HELD
 from mlx_publish.checks.licence import PAPERS, REVISION
+from mlx_publish.checks.processor import PROCESSOR
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
 from mlx_publish.checks.twin import TWIN
@@ -37,6 +38,7 @@ GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
         *HELD,
         *learnable.BY_HEADERS,
         *TOKENIZER,
+        *PROCESSOR,
         *LEGAL,
         *PAPERS,
         *modality.NAMED,
