@@ -34,7 +34,16 @@ _PICTURED = frozenset(check for check in BY_STAGE["fidelity"] if check.startswit
 _TIMED = frozenset({"picture-speed"})
 """Checks of models that were timed with one."""
 _TOWERS = frozenset(
-    {"processor-files", "processor-agrees", "sense-tokens", "loads-as-written", "towers-kept", "claims-kept"}
+    {
+        "senses-asked",
+        "towers-asked",
+        "processor-files",
+        "processor-agrees",
+        "sense-tokens",
+        "loads-as-written",
+        "towers-kept",
+        "claims-kept",
+    }
 )
 """Checks of models that see or hear, and no others."""
 _OF_ADAPTERS = frozenset(check for check in BY_STAGE["inspect"] if check.startswith("adapter-"))

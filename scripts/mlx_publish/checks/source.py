@@ -24,7 +24,7 @@ __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     UNREAD,
     ADAPTER,
-    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG, *learnable.BY_CONFIG),
+    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *modality.ASKED, *BY_CONFIG, *learnable.BY_CONFIG),
     INDEXED,
     LISTED,
     APART,
