@@ -175,6 +175,7 @@ WITH, WITHOUT = text("user: <image>What?", [1, 9, 2]), text("user: What?", [1, 2
         (slots(RenderedText(error="a"), RenderedText(error="b")), "pass", "the same ids"),
         (slots(WITHOUT, WITHOUT), "warn", "the source's chat template has no place"),
         (SlotsRendered({}, "text", template=False), "warn", "no chat template"),
+        (replace(GOOD, users="none"), "warn", "mlx_vlm.generate puts no picture into the prompts of this family"),
     ],
 )
 def test_places_for_pictures_are_those_of_the_source(rendered: SlotsRendered, status: str, words: str) -> None:

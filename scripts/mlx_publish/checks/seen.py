@@ -11,7 +11,7 @@ from mlx_publish.chat.sounds import SOUNDS
 from mlx_publish.checks.answers import fault_of
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.measured import RenderedText
-from mlx_publish.evidence.seen import Moved, Perceived, Shown, Slots, SlotsRendered, moved
+from mlx_publish.evidence.seen import USERS, Moved, Perceived, Shown, Slots, SlotsRendered, moved
 
 _STILL = 1e-3
 """Nats of a move below which a source does not look: rounding in half precision is of that order."""
@@ -77,12 +77,11 @@ def _slots(facts: SeenFacts) -> Says:
         return warned("no chat template; the token of a picture is put in front of the question")
     lacking = [name for name, dialogue in facts.slots.dialogues.items() if _lacks(dialogue.source, dialogue)]
     count = len(facts.slots.dialogues)
-    if lacking:
-        return warned(
-            f"the source's chat template has no place for the media of {len(lacking)} of {count} dialogues, first "
-            f"{lacking[0]!r}",
-            dialogues=lacking,
-        )
+    if own := [name for name in lacking if name != USERS]:
+        words = f"{len(own)} of {count} dialogues, first {own[0]!r}"
+        return warned(f"the source's chat template has no place for the media of {words}", dialogues=own)
+    if facts.slots.users == "none" or lacking:
+        return warned("mlx_vlm.generate puts no picture into the prompts of this family; give it the messages yourself")
     first = next(iter(facts.slots.dialogues.values()))
     shown = slot(first.made.text, first.made_without)[:_QUOTED]
     return passed(
