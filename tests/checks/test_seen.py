@@ -193,6 +193,13 @@ def test_a_prompt_with_other_places_than_the_sources_is_refused() -> None:
     assert "has no place for what is shown" in none.message
 
 
+def test_what_is_wrong_with_a_sound_is_said_of_the_sound_alone() -> None:
+    both, stuck = {**RIGHT, **HEARD}, {**RIGHT, **HEARD, "beeps": " "}
+    found = judged(perceived(stuck), perceived(both), kinds=("picture", "sound"))
+    assert (found["picture-answers"].status, found["sound-heard"].status) == ("pass", "fail")
+    assert "about 'beeps' the answer is empty" in found["sound-heard"].message
+
+
 def test_sounds_are_judged_as_pictures_and_named_where_mlx_vlm_takes_none() -> None:
     hearing = perceived(HEARD)
     assert judged(hearing, hearing, kinds=("sound",))["sound-heard"].status == "pass"

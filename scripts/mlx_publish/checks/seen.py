@@ -18,7 +18,7 @@ _STILL = 1e-3
 _IGNORES = 0.1
 """Share of the source's move below which a model ignores what it is shown. Toys at 2 bits keep 0.8 of it."""
 _OTHERWISE = 0.5
-"""Likeness below which a model is moved otherwise than the source. At 4 bits toys keep 0.9 and more, at 2 bits 0.3."""
+"""Likeness below which a model is moved otherwise than the source. At 4 bits most toys keep 0.9, at 2 bits 0.3."""
 _OPPOSITE = -0.2
 _QUOTED = 80  # characters of a slot or an answer
 _FILES = "Compare preprocessor_config.json, processor_config.json and the chat template of source and output."
@@ -153,7 +153,7 @@ def _answers(facts: SeenFacts) -> Says:
 
 def _answered(facts: SeenFacts, media: Sequence[Medium]) -> Says:
     """Judge answers; a fault of this variant alone comes before one that the source has, too."""
-    own, theirs = facts.made.shown, facts.source.shown if facts.source else {}
+    own, theirs = _of(media, facts.made), _of(media, facts.source)
     bad = {name: words for name, shown in own.items() if (words := fault_of(shown.answer, facts.made.vocabulary))}
     also = {name: fault_of(shown.answer, facts.made.vocabulary) for name, shown in theirs.items()}
     if name := next((name for name in bad if not also.get(name)), ""):
@@ -173,22 +173,26 @@ def _answered(facts: SeenFacts, media: Sequence[Medium]) -> Says:
         quoted = own[missed[0]].answer.answer.strip()[:_QUOTED]
         words = f"{count}; unquantized {len(source)}, among them {missed[0]!r} (here: {quoted!r})"
         return warned(words, missed=missed)
-    if told := _told(facts, bad, also):
+    if told := _told(own, theirs, {name: f"{words}; unquantized, {also[name]}" for name, words in bad.items()}):
         return told
     if not right:
         return warned(f"{count}; the unquantized model behaves the same" if facts.source else count)
     return passed(f"{count}{', all that are unquantized among them' if facts.source else ''}")
 
 
-def _told(facts: SeenFacts, bad: Mapping[str, str], also: Mapping[str, str]) -> Says | None:
+def _of(media: Sequence[Medium], perceived: Perceived | None) -> dict[str, Shown]:
+    shown = perceived.shown if perceived else {}
+    return {medium.name: shown[medium.name] for medium in media if medium.name in shown}
+
+
+def _told(own: Mapping[str, Shown], theirs: Mapping[str, Shown], bad: Mapping[str, str]) -> Says | None:
     """Warn of a special token that the source does not say, and of what is wrong with both answers."""
-    theirs = facts.source.shown if facts.source else {}
-    for name, shown in facts.made.shown.items():
+    for name, shown in own.items():
         if leaked := sorted({*shown.answer.leaked} - _leaked(theirs.get(name))):
             words = ", ".join(leaked)[:_QUOTED]
             return warned(f"about {name!r} it says {words}, which users must not see", medium=name)
     if name := next(iter(bad), ""):
-        return warned(f"about {name!r} {bad[name]}; unquantized, {also[name]}", medium=name)
+        return warned(f"about {name!r} {bad[name]}", medium=name)
     return None
 
 
