@@ -11,6 +11,7 @@ from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.folder import LEGAL, UNREAD
 from mlx_publish.checks.held import HELD
 from mlx_publish.checks.licence import PAPERS, REVISION
+from mlx_publish.checks.processor import PROCESSOR
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
 from mlx_publish.checks.twin import TWIN
@@ -23,7 +24,7 @@ __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     UNREAD,
     ADAPTER,
-    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG, *learnable.BY_CONFIG),
+    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *PROCESSOR, *BY_CONFIG, *learnable.BY_CONFIG),
     INDEXED,
     LISTED,
     APART,
