@@ -192,7 +192,7 @@ def projector_zero(folder: Path) -> None:
     reweigh(folder, lambda t: t.update({PROJECTOR: np.zeros_like(t[PROJECTOR])}))
 
 
-@fault("a number of the tower that float16, the type in config.json, cannot hold", "convert", "numbers-finite")
+@fault("a number of the tower that float16, the type in config.json, cannot hold", "smoke", "picture-answers", "warn")
 def too_large_for_float16(folder: Path) -> None:
     def change(tensors: Tensors) -> None:
         for name in tensors:
@@ -290,17 +290,17 @@ def audio_claimed(folder: Path) -> None:
     put(folder, CONFIG, audio_config={"model_type": "whisper", "hidden_size": 64})
 
 
-@fault("image_token_id is off by one", "smoke", "picture-slots")
+@fault("image_token_id is off by one", "smoke", "picture-answers")
 def image_token_off_by_one(folder: Path) -> None:
     put(folder, CONFIG, image_token_id=5)
 
 
-@fault("image_token_id outside of the vocabulary", "smoke", "picture-slots")
+@fault("image_token_id outside of the vocabulary", "smoke", "picture-answers")
 def image_token_outside(folder: Path) -> None:
     put(folder, CONFIG, image_token_id=100_000)
 
 
-@fault("no image_token_id", "smoke", "picture-slots")
+@fault("no image_token_id", "smoke", "picture-answers")
 def image_token_absent(folder: Path) -> None:
     without(folder, CONFIG, "image_token_id")
 
@@ -315,7 +315,7 @@ def image_token_unknown(folder: Path) -> None:
         path.write_text(path.read_text(encoding="utf-8").replace('"<image>"', '"<picture>"'), encoding="utf-8")
 
 
-@fault("the tokenizer cuts the image token into letters", "smoke", "picture-slots")
+@fault("the tokenizer cuts the image token into letters", "convert", "tokenizer-ids")
 def image_token_cut(folder: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] != "<image>"]
@@ -324,20 +324,20 @@ def image_token_cut(folder: Path) -> None:
     edit(folder, "tokenizer_config.json", lambda content: content["added_tokens_decoder"].pop("4"))
 
 
-@fault("the chat template leaves pictures out in silence", "smoke", "picture-slots")
+@fault("the chat template leaves pictures out in silence", "smoke", "picture-answers")
 def template_without_slot(folder: Path) -> None:
     path = folder / "chat_template.jinja"
     path.write_text(path.read_text(encoding="utf-8").replace("{{ '<image>' }}", ""), encoding="utf-8")
 
 
-@fault("the chat template writes two slots for a picture", "smoke", "picture-slots")
+@fault("the chat template writes two slots for a picture", "smoke", "picture-answers")
 def template_with_two_slots(folder: Path) -> None:
     path = folder / "chat_template.jinja"
     text = path.read_text(encoding="utf-8").replace("{{ '<image>' }}", "{{ '<image><image>' }}")
     path.write_text(text, encoding="utf-8")
 
 
-@fault("no chat template", "smoke", "picture-slots", "warn")
+@fault("no chat template", "inspect", "chat-template", "warn")
 def template_missing(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
@@ -350,13 +350,13 @@ def processor_missing(folder: Path) -> None:
     (folder / IMAGES).unlink()
 
 
-@fault("preprocessor_config.json ends in its middle", "inspect", "processor-fits")
+@fault("preprocessor_config.json ends in its middle", "inspect", "readable")
 def processor_cut(folder: Path) -> None:
     content = (folder / IMAGES).read_text(encoding="utf-8")
     (folder / IMAGES).write_text(content[: len(content) // 2], encoding="utf-8")
 
 
-@fault("preprocessor_config.json is a list", "inspect", "processor-fits")
+@fault("preprocessor_config.json is a list", "inspect", "readable")
 def processor_list(folder: Path) -> None:
     (folder / IMAGES).write_text("[]", encoding="utf-8")
 
@@ -376,12 +376,12 @@ def mean_of_four(folder: Path) -> None:
     put(folder, IMAGES, image_mean=[0.5] * 4)
 
 
-@fault("pictures are not normalized at all", "inspect", "processor-fits", "warn")
+@fault("pictures are not normalized at all", "smoke", "picture-answers")
 def not_normalized(folder: Path) -> None:
     put(folder, IMAGES, do_normalize=False, do_rescale=False)
 
 
-@fault("tiles of another size than the tower's", "inspect", "processor-fits")
+@fault("tiles of another size than the tower's", "inspect", "processor-fits", "warn")
 def processor_size(folder: Path) -> None:
     put(folder, IMAGES, max_image_size={"longest_edge": 112}, size={"longest_edge": 224})
 
@@ -442,7 +442,7 @@ def grid_of_another_merge(folder: Path) -> None:
     put(folder, IMAGES, merge_size=1)
 
 
-@fault("frames of 1 where the tower takes 2 at a time", "inspect", "processor-fits", base="qwen3_vl")
+@fault("frames of 1 where the tower takes 2 at a time", "inspect", "processor-fits", "warn", base="qwen3_vl")
 def grid_of_another_time(folder: Path) -> None:
     put(folder, IMAGES, temporal_patch_size=1)
 

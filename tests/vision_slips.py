@@ -90,7 +90,7 @@ def happening(name: str) -> Iterator[None]:
     before, change = judgement.add_side_files, SLIPS[name].change
 
     def add_side_files(prepared: Any, folder: Path) -> frozenset[str]:
-        repaired = before(prepared, folder)
+        repaired: frozenset[str] = before(prepared, folder)
         if change is not None:
             change(folder)
         return repaired
