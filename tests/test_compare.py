@@ -13,8 +13,8 @@ import pytest
 
 from pipeline import User
 from samples import make_evidence
-from samples_that_see import make_seeing
 from samples_of_plans import GAIN
+from samples_that_see import make_seeing
 
 Change = Callable[[dict[str, Any]], object]
 
