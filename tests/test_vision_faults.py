@@ -17,7 +17,7 @@ from vision_slips import SLIPS, Slip, happening, python_with
 
 PAGE = Path(__file__).parents[1] / "docs" / "vision.md"
 STAGES = ("inspect", "convert", "smoke", "fidelity")
-BASES = sorted({one.base for one in (*FAULTS.values(), *SLIPS.values())})
+BASES = sorted({one.base for one in FAULTS.values()} | {one.base for one in SLIPS.values()})
 
 
 def run(user: User, source: Path, until: str, code: int | None = None) -> dict[str, dict[str, str]]:
