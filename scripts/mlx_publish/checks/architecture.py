@@ -47,9 +47,10 @@ def _model_type(facts: SourceFacts) -> Says:
         return skipped(f"{name} is not installed here, so its supported types are unknown")
     if class_type(facts.source.config.raw) in types:
         return passed(f"{name} {version} can load {model_type}")
+    instead = " To publish its text part alone, set 'modality: text', if mlx-lm has it." if facts.loads.senses else ""
     return failed(
-        f"{name} {version} cannot load the model type {model_type}",
-        f"{_near((model_type,), types)}Wait for a newer {name}, or choose another model.",
+        f"{name} {version} cannot load the model type {model_type}{' with what sees or hears' * facts.loads.senses}",
+        f"{_near((model_type,), types)}Wait for a newer {name}, or choose another model.{instead}",
     )
 
 

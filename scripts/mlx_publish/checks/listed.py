@@ -33,7 +33,18 @@ _PICTURED = frozenset(check for check in BY_STAGE["fidelity"] if check.startswit
 """Checks of models that were compared behind pictures."""
 _TIMED = frozenset({"picture-speed"})
 """Checks of models that were timed with one."""
-_TOWERS = frozenset({"processor-fits", "loads-as-written", "towers-kept", "claims-kept"})
+_TOWERS = frozenset(
+    {
+        "senses-asked",
+        "towers-asked",
+        "processor-files",
+        "processor-agrees",
+        "sense-tokens",
+        "loads-as-written",
+        "towers-kept",
+        "claims-kept",
+    }
+)
 """Checks of models that see or hear, and no others."""
 _OF_ADAPTERS = frozenset(check for check in BY_STAGE["inspect"] if check.startswith("adapter-"))
 """Checks that evidence has where an adapter was fused, and no other."""

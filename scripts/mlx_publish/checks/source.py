@@ -24,7 +24,7 @@ __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     UNREAD,
     ADAPTER,
-    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *PROCESSOR, *BY_CONFIG, *learnable.BY_CONFIG),
+    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *modality.ASKED, *BY_CONFIG, *learnable.BY_CONFIG),
     INDEXED,
     LISTED,
     APART,
@@ -38,6 +38,7 @@ GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
         *HELD,
         *learnable.BY_HEADERS,
         *TOKENIZER,
+        *PROCESSOR,
         *LEGAL,
         *PAPERS,
         *modality.NAMED,

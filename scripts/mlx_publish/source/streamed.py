@@ -14,7 +14,7 @@ from mlx_publish.hub.streaming import cached
 from mlx_publish.model.names import shown
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.odd_types import is_odd
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 
 _FRONTS = 16 << 20
 """Bytes of the disk that may be taken by what came with the headers."""
@@ -47,6 +47,8 @@ def why_not_streamed(context: Context, variant: Variant) -> str:
         return "'reference: transformers' computes with the whole source"
     if context.recipe.spec.adapter is not None:
         return "'adapter' is fused into a base that is there as a whole"
+    if converter(context).senses:
+        return "what sees or hears is compared after all of it was loaded again"
     if context.recipe.spec.mtp is not None:
         return "'mtp' writes the multi-token heads once the conversion has ended, when the source has gone"
     method = variant.quantizer

@@ -1,0 +1,55 @@
+"""Tokens in a prompt that stand for a picture or a sound, by the ids of config.json and by their texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+PLACES = re.compile(r"(image|video|audio|media_placeholder)_token_(id|index)")
+"""Keys of config.json with the id of what is replaced by what an encoder makes."""
+BORDERS = re.compile(r"(boi|eoi|boa|eoa|vision_start|vision_end|image_start|image_end)_token_(id|index)")
+"""Keys with the ids of what begins and ends it."""
+# The texts by model type: a family has one, whatever its ids are.
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "gemma3": ("<image_soft_token>",),
+    "gemma3n": ("<image_soft_token>",),
+    "gemma4": ("<|image|>",),
+    "idefics2": ("<image>",),
+    "idefics3": ("<image>",),
+    "smolvlm": ("<image>",),
+    "internvl": ("<IMG_CONTEXT>",),
+    "lfm2_vl": ("<image>",),
+    "llama4": ("<|patch|>",),
+    "llava": ("<image>",),
+    "llava_next": ("<image>",),
+    "llava_onevision": ("<image>",),
+    "mistral3": ("[IMG]",),
+    "paligemma": ("<image>",),
+    "qwen2_vl": ("<|image_pad|>",),
+    "qwen2_5_vl": ("<|image_pad|>",),
+    "qwen3_vl": ("<|image_pad|>",),
+    "qwen3_vl_moe": ("<|image_pad|>",),
+    "qwen3_5": ("<|image_pad|>",),
+    "qwen3_5_moe": ("<|image_pad|>",),
+    "mllama": ("<|image|>",),
+    "glm4v": ("<|image|>",),
+    "glm4v_moe": ("<|image|>",),
+    "kimi_k25": ("<|media_pad|>",),
+}
+
+
+def ids_of(config: Mapping[str, object], keys: re.Pattern[str]) -> Iterator[tuple[str, int]]:
+    """Yield the ids that a config names, by their keys."""
+    for key, value in config.items():
+        if keys.fullmatch(key) and type(value) is int:
+            yield key, value
+
+
+def text_of(config: Mapping[str, object], *said: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the texts that may stand for an image: those of the family, else that of the processor's files.
+
+    What a processor calls `image_token` is in some families what a user writes, and not what an encoder replaces.
+    """
+    if texts := _TEXTS.get(str(config.get("model_type"))):
+        return texts
+    return tuple(text for settings in said if isinstance(text := settings.get("image_token"), str) and text)
