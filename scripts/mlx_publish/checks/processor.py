@@ -57,7 +57,7 @@ def _files(facts: SourceFacts) -> Says:
     if wrong := [fault for part in found for fault in faults(part)]:
         return failed(f"impossible values: {'; '.join(map(shown, wrong[:3]))}", "Correct the file in the source.")
     if odd := [fault for part in found for fault in oddities(part)]:
-        return warned(f"unusual values: {'; '.join(shown(fault, _LONGEST) for fault in odd[:3])}", _CORRECT)
+        return warned(f"unusual values: {'; '.join(shown(fault) for fault in odd[:3])}", _CORRECT)
     files = sorted({part.place.partition(" ")[0] for part in found})
     code = [part.place for part in found if part.settings.get("auto_map")]
     if code:
