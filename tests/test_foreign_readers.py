@@ -55,6 +55,7 @@ OURS = {
     "engine/twin.py": "a config that we wrote for the child",
     "engine/unpacking.py": "how weights are packed, as our parent wrote it",
     "engine/logits_store.py": "passages that our child wrote",
+    "engine/picture_passages.py": "passages that our child wrote",
     "children/other_python.py": "an answer of our child",
     "engine/speculating.py": "a config that we wrote",
     "chat/engines.py": "an answer of our child, and a package that the operator installed",

@@ -160,8 +160,9 @@ def test_a_source_that_is_no_number_is_refused_and_leaves_nothing(
     assert not (user.home / "work/r/source/stream").exists()
 
 
+# Both are killed while a file arrives, is converted and let go; experts wait for several files besides.
 @pytest.mark.slow
-@pytest.mark.parametrize("source", [EXPERTS, WIDER])
+@pytest.mark.parametrize("source", [EXPERTS, pytest.param(WIDER, marks=pytest.mark.nightly)])
 def test_kills_at_any_moment_change_nothing(hub: Hub, tmp_path: Path, source: str, ordinary: dict[str, Any]) -> None:
     user, recipe = user_of(hub, tmp_path / "u", source)
     user.run("inspect", "--recipe", recipe)

@@ -23,6 +23,8 @@ from pipeline import User, digests, wait_for
 
 SOURCE = {"name": "Model", "repo": "acme/Model", "base_model": "acme/Model"}
 SHARDS = 10
+# Ten times the bytes: the kills come at the same steps.
+NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]
 PUBLISH = f"""
 import sys
 from pathlib import Path
@@ -106,7 +108,7 @@ def make_folder(folder: Path, size: int, seed: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("size", "times"), [(20_000_000, 20), pytest.param(200_000_000, 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("size", "times"), [(20_000_000, 20), pytest.param(200_000_000, 6, marks=NIGHTLY)])
 def test_killed_at_any_moment_the_next_run_finishes(uploads: Uploads, tmp_path: Path, size: int, times: int) -> None:
     old, new = (make_folder(tmp_path / name, size, seed) for seed, name in enumerate(("old", "new")))
     moments = random.Random(7)  # noqa: S311  no secrets

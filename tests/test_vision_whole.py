@@ -133,7 +133,9 @@ def test_a_model_that_sees_is_published_whole_and_computes_what_transformers_doe
     whole_way(seeing, EVERY_RUN)
 
 
+# The way of the one above; the twin and the gate look at each of these families by day.
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("family", FAMILIES)
 def test_so_is_one_of_each_family(seeing: Seeing, family: str) -> None:
     whole_way(seeing, family)

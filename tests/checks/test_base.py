@@ -98,4 +98,5 @@ def test_these_cannot_be_accepted_away() -> None:
         "plan-reviewed",
         "rebuilt-equal",
         "source-read",
+        "pictures-finite",
     }

@@ -175,6 +175,7 @@ WITH, WITHOUT = text("user: <image>What?", [1, 9, 2]), text("user: What?", [1, 2
         (slots(RenderedText(error="a"), RenderedText(error="b")), "pass", "the same ids"),
         (slots(WITHOUT, WITHOUT), "warn", "the source's chat template has no place"),
         (SlotsRendered({}, "text", template=False), "warn", "no chat template"),
+        (replace(GOOD, users="none"), "warn", "mlx_vlm.generate puts no picture into the prompts of this family"),
     ],
 )
 def test_places_for_pictures_are_those_of_the_source(rendered: SlotsRendered, status: str, words: str) -> None:
@@ -190,6 +191,13 @@ def test_a_prompt_with_other_places_than_the_sources_is_refused() -> None:
     assert "40 tokens with 4 places for what is shown, the source's 40 with 9" in found.message
     none = judged(replace(made, shown=shown(RIGHT, 0)), perceived())["picture-slots"]
     assert "has no place for what is shown" in none.message
+
+
+def test_what_is_wrong_with_a_sound_is_said_of_the_sound_alone() -> None:
+    both, stuck = {**RIGHT, **HEARD}, {**RIGHT, **HEARD, "beeps": " "}
+    found = judged(perceived(stuck), perceived(both), kinds=("picture", "sound"))
+    assert (found["picture-answers"].status, found["sound-heard"].status) == ("pass", "fail")
+    assert "about 'beeps' the answer is empty" in found["sound-heard"].message
 
 
 def test_sounds_are_judged_as_pictures_and_named_where_mlx_vlm_takes_none() -> None:

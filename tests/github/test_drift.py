@@ -153,6 +153,7 @@ def test_json_has_all_that_was_looked_at(repo: Repo) -> None:
         ({"chat_template.jinja": b"{{ messages }}"}, "chat template"),
         ({"tokenizer.json": b"{ }"}, "tokenizer"),
         ({"generation_config.json": b"{}"}, "config"),
+        ({"preprocessor_config.json": b"{}"}, "processor"),
         ({"LICENSE": b"GPL"}, "licence"),
         ({"README.md": CARD.replace(b"mit", b"gpl-3.0")}, "licence"),
         ({"README.md": CARD.replace(b"acme/base", b"acme/other")}, "base model"),

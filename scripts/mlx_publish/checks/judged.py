@@ -14,6 +14,7 @@ from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.held_built import HELD_BUILT
 from mlx_publish.checks.output import CONVERT
 from mlx_publish.checks.pictured import PICTURED
+from mlx_publish.checks.pixels import PIXELS
 from mlx_publish.checks.planned import PLANNED
 from mlx_publish.checks.reference import REFERENCE
 from mlx_publish.checks.seen import SEEN
@@ -25,7 +26,7 @@ from mlx_publish.checks.towers import TOWERS
 
 JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": (*INSPECT, *HEADS),
-    "convert": (*BUILT, *HELD_BUILT, *CONVERT, *TOWERS, *WRITTEN, *PLANNED, *TOKENIZER_OUTPUT),
+    "convert": (*BUILT, *HELD_BUILT, *CONVERT, *TOWERS, *PIXELS, *WRITTEN, *PLANNED, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS, *PROVEN, *SEEN),
     "fidelity": (*FIDELITY, *PICTURED, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,

@@ -43,6 +43,8 @@ _TOWERS = frozenset(
         "loads-as-written",
         "towers-kept",
         "claims-kept",
+        "twin-pictures",
+        "pixels-equal",
     }
 )
 """Checks of models that see or hear, and no others."""

@@ -16,8 +16,8 @@ def _equal(found: PixelsCompared) -> Says:
         return failed(
             f"mlx-vlm's processor gives other pixel values than transformers' of the source: "
             f"{'; '.join(found.differing[:_NAMED])}{more}",
-            "Compare preprocessor_config.json and processor_config.json with the source's; a newer mlx-vlm may read them "
-            "as transformers does. Accept this check with a reason if the difference does not matter.",
+            "Compare preprocessor_config.json and processor_config.json with the source's; a newer mlx-vlm may read "
+            "them as transformers does. Accept this check with a reason if the difference does not matter.",
             differing=list(found.differing),
         )
     if not found.pictures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.planned import plan_of, wrong_plan
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.weight_differences import Closeness, WeightDifferences
+from mlx_publish.model.names import shown as shown_name
+from mlx_publish.model.senses import LANGUAGE
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
 from mlx_publish.text.numbers import significant
 
@@ -53,6 +55,12 @@ class Facts:
     why that is not known; empty for all other methods."""
     differences: tuple[str, ...] | None = None
     """Where the evidence says something else than the source gives; None if it was not converted again."""
+
+    @property
+    def language_tensors(self) -> tuple[TensorInfo, ...]:
+        """Those that bits per weight are about: of a model that sees or hears, the language model's."""
+        whole = self.evidence.model.towers is None
+        return tuple(tensor for tensor in self.tensors if whole or tensor.name.startswith(LANGUAGE))
 
     @property
     def listed(self) -> Mapping[str, FileDigest]:
@@ -93,14 +101,34 @@ def _weights(facts: Facts) -> Says:
     computed = {
         "parameters": parameter_count(facts.tensors, quantization),
         "weight_bytes": sum(tensor.nbytes for tensor in facts.tensors),
-        "bits_per_weight": round(bits_per_weight(facts.tensors, quantization), 4),
+        "bits_per_weight": round(bits_per_weight(facts.language_tensors, quantization), 4),
     }
     other = [
         f"{key} is {value}, but the evidence has {model[key]}" for key, value in computed.items() if value != model[key]
     ]
+    other += _towers(facts)
     if other:
         return failed("; ".join(other), _NOT_OURS)
     return passed(f"{computed['parameters']:,} parameters at {computed['bits_per_weight']:.2f} bits, by the headers")
+
+
+def _towers(facts: Facts) -> Iterator[str]:
+    """Yield parts that see or hear, or join these to the language model, that are not as the evidence counts them."""
+    parts: dict[str, list[TensorInfo]] = {}
+    for tensor in facts.tensors if facts.evidence.model.towers is not None else ():
+        if not tensor.name.startswith(LANGUAGE):
+            parts.setdefault(tensor.name.partition(".")[0][:200], []).append(tensor)
+    stated = {tower.name: (tower.tensors, tower.parameters, tower.bytes) for tower in facts.evidence.model.towers or ()}
+    for name in sorted(parts.keys() | stated.keys()):
+        there = parts.get(name, [])
+        computed = (
+            len(there),
+            parameter_count(there, facts.config.get("quantization")),
+            sum(tensor.nbytes for tensor in there),
+        )
+        if computed != stated.get(name, (0, 0, 0)):
+            words = (f"{n:,} {of}" for n, of in zip(computed, ("tensors", "parameters", "bytes"), strict=True))
+            yield f"{shown_name(name)} has {', '.join(words)}, which the evidence does not say"
 
 
 def _card(facts: Facts) -> Says:

@@ -11,14 +11,14 @@ from mlx_publish.chat.sounds import SOUNDS
 from mlx_publish.checks.answers import fault_of
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.measured import RenderedText
-from mlx_publish.evidence.seen import Moved, Perceived, Shown, Slots, SlotsRendered, moved
+from mlx_publish.evidence.seen import USERS, Moved, Perceived, Shown, Slots, SlotsRendered, moved
 
 _STILL = 1e-3
 """Nats of a move below which a source does not look: rounding in half precision is of that order."""
 _IGNORES = 0.1
 """Share of the source's move below which a model ignores what it is shown. Toys at 2 bits keep 0.8 of it."""
 _OTHERWISE = 0.5
-"""Likeness below which a model is moved otherwise than the source. At 4 bits toys keep 0.9 and more, at 2 bits 0.3."""
+"""Likeness below which a model is moved otherwise than the source. At 4 bits most toys keep 0.9, at 2 bits 0.3."""
 _OPPOSITE = -0.2
 _QUOTED = 80  # characters of a slot or an answer
 _FILES = "Compare preprocessor_config.json, processor_config.json and the chat template of source and output."
@@ -77,12 +77,11 @@ def _slots(facts: SeenFacts) -> Says:
         return warned("no chat template; the token of a picture is put in front of the question")
     lacking = [name for name, dialogue in facts.slots.dialogues.items() if _lacks(dialogue.source, dialogue)]
     count = len(facts.slots.dialogues)
-    if lacking:
-        return warned(
-            f"the source's chat template has no place for the media of {len(lacking)} of {count} dialogues, first "
-            f"{lacking[0]!r}",
-            dialogues=lacking,
-        )
+    if own := [name for name in lacking if name != USERS]:
+        words = f"{len(own)} of {count} dialogues, first {own[0]!r}"
+        return warned(f"the source's chat template has no place for the media of {words}", dialogues=own)
+    if facts.slots.users == "none" or lacking:
+        return warned("mlx_vlm.generate puts no picture into the prompts of this family; give it the messages yourself")
     first = next(iter(facts.slots.dialogues.values()))
     shown = slot(first.made.text, first.made_without)[:_QUOTED]
     return passed(
@@ -154,7 +153,7 @@ def _answers(facts: SeenFacts) -> Says:
 
 def _answered(facts: SeenFacts, media: Sequence[Medium]) -> Says:
     """Judge answers; a fault of this variant alone comes before one that the source has, too."""
-    own, theirs = facts.made.shown, facts.source.shown if facts.source else {}
+    own, theirs = _of(media, facts.made), _of(media, facts.source)
     bad = {name: words for name, shown in own.items() if (words := fault_of(shown.answer, facts.made.vocabulary))}
     also = {name: fault_of(shown.answer, facts.made.vocabulary) for name, shown in theirs.items()}
     if name := next((name for name in bad if not also.get(name)), ""):
@@ -174,22 +173,26 @@ def _answered(facts: SeenFacts, media: Sequence[Medium]) -> Says:
         quoted = own[missed[0]].answer.answer.strip()[:_QUOTED]
         words = f"{count}; unquantized {len(source)}, among them {missed[0]!r} (here: {quoted!r})"
         return warned(words, missed=missed)
-    if told := _told(facts, bad, also):
+    if told := _told(own, theirs, {name: f"{words}; unquantized, {also[name]}" for name, words in bad.items()}):
         return told
     if not right:
         return warned(f"{count}; the unquantized model behaves the same" if facts.source else count)
     return passed(f"{count}{', all that are unquantized among them' if facts.source else ''}")
 
 
-def _told(facts: SeenFacts, bad: Mapping[str, str], also: Mapping[str, str]) -> Says | None:
+def _of(media: Sequence[Medium], perceived: Perceived | None) -> dict[str, Shown]:
+    shown = perceived.shown if perceived else {}
+    return {medium.name: shown[medium.name] for medium in media if medium.name in shown}
+
+
+def _told(own: Mapping[str, Shown], theirs: Mapping[str, Shown], bad: Mapping[str, str]) -> Says | None:
     """Warn of a special token that the source does not say, and of what is wrong with both answers."""
-    theirs = facts.source.shown if facts.source else {}
-    for name, shown in facts.made.shown.items():
+    for name, shown in own.items():
         if leaked := sorted({*shown.answer.leaked} - _leaked(theirs.get(name))):
             words = ", ".join(leaked)[:_QUOTED]
             return warned(f"about {name!r} it says {words}, which users must not see", medium=name)
     if name := next(iter(bad), ""):
-        return warned(f"about {name!r} {bad[name]}; unquantized, {also[name]}", medium=name)
+        return warned(f"about {name!r} {bad[name]}", medium=name)
     return None
 
 

@@ -16,6 +16,7 @@ from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutpu
 from mlx_publish.checks.towers import TOWERS
 from mlx_publish.context import Context
 from mlx_publish.conversion.drafting import Drafting
+from mlx_publish.conversion.pixels import judge_pixels
 from mlx_publish.conversion.planning import Followed
 from mlx_publish.conversion.side import add_side_files, claim_text_alone, write_stopping
 from mlx_publish.evidence.conversion import Conversion, Repacked, Written
@@ -94,6 +95,7 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         names=(variant.label, context.recipe.destinations[variant.label].name),
     )
     checks += run_checks((*CONVERT, *TOWERS), built, context.recipe.accepted)
+    checks += judge_pixels(context, prepared, folder)
     checks += made.drafting.checks(context.recipe) if made.drafting else ()
     return checks + run_checks(PLANNED, _planned(made, built), context.recipe.accepted), built
 

@@ -37,6 +37,7 @@ OPERATIONS = {
     "device": ("device", "device"),
     "sensitivity": ("sensitivity", "sensitivity"),
     "twin": ("twin", "twin"),
+    "pixels": ("pixels", "pixels"),
     "drawn": ("twin_pictures", "pictures"),
     "adapter": ("adapter_fit", "adapter"),
     "differences": ("differences", "differences"),

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MEAN_LEVELS, _FAR_LEVELS, _FAR_SHARE = 1.0, 8.0, 0.002
+_MEAN_LEVELS, _FAR_LEVELS, _FAR_SHARE = 0.5, 8.0, 0.002
 """Filters of two libraries round by a level of 255 and here and there by a few."""
 _VALUES = "pixel_values"
+_FEW = 64
+"""Numbers that a grid or a size has at most."""
 _STRAIGHT = 0.9995
 
 
@@ -49,14 +51,9 @@ def difference(ours: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[An
     return _values(one.astype(np.float64), other.astype(np.float64), level.size)
 
 
-_FEW = 64
-
-
 def _alike(one: NDArray[Any], other: NDArray[Any], patch: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return both in one shape: axes of one, and patches of what is a picture on the other side."""
-    one, other = one[0] if one.ndim > other.ndim and one.shape[0] == 1 else one, other
-    other = other[0] if other.ndim > one.ndim and other.shape[0] == 1 else other
-    if one.size == other.size and np.squeeze(one).shape == np.squeeze(other).shape:
+    if np.squeeze(one).shape == np.squeeze(other).shape:
         return np.squeeze(one), np.squeeze(other)
     picture = np.squeeze(one)
     if patch and picture.ndim == 3 and picture.shape[0] == 3 and other.shape[-1] == 3 * patch * patch:

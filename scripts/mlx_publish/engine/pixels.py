@@ -6,6 +6,7 @@ Both of drawn pictures, in the Python of the converter: transformers' own image 
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,22 +53,34 @@ def pixels(source: str, folder: str, aside: str, progress: Tell) -> PixelsCompar
         return PixelsCompared("", 0, [f"the processor cannot be loaded: {_words(error)}"], False)
     if ours is None:
         return PixelsCompared("its processor has no image processor of its own", 0, [], False)
+    return _compared(ours, theirs)
+
+
+def _compared(ours: Any, theirs: Any) -> PixelsCompared:
     level, compared, told, drops = Level.of(theirs), 0, list[str](), False
     for number, (name, (width, height, mode)) in enumerate(PICTURES.items()):
         picture = draw(width, height, number).convert(mode)
         if mode == "RGBA":
             picture.putalpha(draw(width, height, number + 50).convert("L"))
-        try:
-            wanted = _made(theirs, picture)
-        except Exception:  # noqa: BLE001  some take no gray ones; then there is nothing to compare with
+        wanted = _wanted(theirs, picture)
+        if wanted is None:
             continue
         words = _differs(ours, picture.convert("RGB"), wanted, level)
         if mode == "RGBA":
             drops = bool(words)
             continue
         compared += 1
-        told += [f"{name} picture ({width}×{height}): {words}"] if words else []
+        told += [f"{name} picture ({width} x {height}): {words}"] if words else []
     return PixelsCompared("", compared, told, drops)
+
+
+def _wanted(theirs: Any, picture: Any) -> Arrays | None:
+    """Return what transformers makes of a picture; None of one that it does not take, as a gray one."""
+    try:
+        return _made(theirs, picture)
+    except Exception:  # noqa: BLE001  then there is nothing to compare with
+        traceback.print_exc()
+        return None
 
 
 def _differs(ours: Any, picture: Any, wanted: Arrays, level: Level) -> str:

@@ -24,6 +24,8 @@ from mlx_publish.engine.showing import Reader, forced, in_parts, inputs_of, read
 from mlx_publish.errors import PublishError
 from mlx_publish.evidence.measured import Answer
 from mlx_publish.evidence.seen import Apart, Perceived, Shown
+from mlx_publish.model.files import FolderFiles
+from mlx_publish.model.tokenizer import stop_ids
 from mlx_publish.text.progress import Step, Tell
 
 TOKENS = 24
@@ -61,7 +63,7 @@ def perceived(
             held = unpacked(folder)
             model, computed_in = held.model, held.computed_in
     contrasts = [contrast for kind in kinds for contrast in _MEDIA[kind]]
-    showing = Showing(model, reader, prompts_of(reader, contrasts, options), _ends(reader))
+    showing = Showing(model, reader, prompts_of(reader, contrasts, options), _ends(reader, Path(processor)))
     given = {name: Apart(**fields) for name, fields in along.items()}
     shown, apart, faults = showing.all(contrasts, given, progress)
     vocabulary = 1 + max(reader.tokenizer.get_vocab().values(), default=-1)
@@ -94,12 +96,11 @@ def _bare(question: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "text", "text": question}]}]
 
 
-def _ends(reader: Reader) -> set[int]:
-    """Return the ids at which an answer ends: the tokenizer's own, and those of config.json and its text part."""
-    config = reader.config
-    text = config.get("text_config")
+def _ends(reader: Reader, folder: Path) -> set[int]:
+    """Return the ids at which an answer ends: the tokenizer's own, and those that the configs name."""
+    text = reader.config.get("text_config")
     inner = text.get("eos_token_id") if isinstance(text, dict) else None
-    named = (config.get("eos_token_id"), inner, reader.tokenizer.eos_token_id)
+    named = (*stop_ids(FolderFiles(folder)), inner, reader.tokenizer.eos_token_id)
     return {id_ for ids in named for id_ in (ids if isinstance(ids, list) else [ids]) if isinstance(id_, int)}
 
 

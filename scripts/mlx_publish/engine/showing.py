@@ -44,7 +44,7 @@ class Reader:
     def template(self) -> str | None:
         """The chat template, of the processor or else of its tokenizer."""
         found = getattr(self.processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
-        return found.get("default") if isinstance(found, dict) else found
+        return default_of(found)
 
     @property
     def model_type(self) -> str:
@@ -55,6 +55,11 @@ class Reader:
         """Return the id in whose places features of a kind of medium stand; None if no key names it."""
         named = (self.config.get(key) for key in _IDS[kind])
         return next((id_ for id_ in named if isinstance(id_, int)), None)
+
+
+def default_of(templates: Any) -> str | None:
+    """Return the template that applies where none is named; a tokenizer has one, or several by name."""
+    return templates.get("default") if isinstance(templates, dict) else templates
 
 
 def reader_of(folder: Path) -> Reader:

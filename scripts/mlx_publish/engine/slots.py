@@ -12,14 +12,12 @@ from transformers import AutoTokenizer
 from mlx_publish.chat.media import WITHOUT, dialogues
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.engine.prompts import finished
-from mlx_publish.engine.showing import Messages, Reader, reader_of, rendered, users_messages
+from mlx_publish.engine.showing import Messages, Reader, default_of, reader_of, rendered, users_messages
 from mlx_publish.engine.tokenizing import reference_of
 from mlx_publish.evidence.measured import RenderedText
-from mlx_publish.evidence.seen import Slots, SlotsRendered
+from mlx_publish.evidence.seen import USERS, Slots, SlotsRendered
 from mlx_publish.text.progress import Tell
 
-USERS = "by mlx-vlm"
-"""The name of the dialogue that mlx-vlm makes of a plain question and a picture, by family."""
 _LONGEST = 500  # characters of an error
 
 
@@ -29,7 +27,7 @@ def slots(
     """Render dialogues with media of some kinds by both; a source whose `templates` lie elsewhere is given them."""
     progress("rendering dialogues with pictures")
     theirs = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    template = theirs.chat_template or templates.get("default")
+    template = default_of(theirs.chat_template) or templates.get("default")
     with warnings_of_loading() as warnings:
         made = reader_of(Path(folder))
     users = users_messages(made, WITHOUT, kinds[0])

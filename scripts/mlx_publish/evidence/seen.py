@@ -60,13 +60,17 @@ class Slots:
     made_without: str = ""
 
 
+USERS = "by mlx-vlm"
+"""The name of the dialogue that mlx-vlm makes of a plain question and a picture, by family."""
+
+
 @dataclass(frozen=True)
 class SlotsRendered:
-    """Dialogues with media, by name; `users` is the one that the library's own helper makes for the question."""
+    """Dialogues with media, by name."""
 
     dialogues: Mapping[str, Slots]
     users: str = ""
-    """How the library writes a picture into a message: `parts`, `text` where it puts a token into the text, `none`."""
+    """How mlx-vlm writes a picture into a message: `parts`, `text` where it puts a token into the text, `none`."""
     template: bool = True
     """Whether the source has a chat template."""
     warnings: Sequence[str] = field(default_factory=tuple)

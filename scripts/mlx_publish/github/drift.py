@@ -12,13 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from mlx_publish.converters import CONVERTERS
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.github.wanted import known_recipes
 from mlx_publish.hub.repo import RepoFiles, resolve
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.draft import CONFIG
 from mlx_publish.model.files import SMALL, FileEntry, ModelFiles
-from mlx_publish.model.select import is_legal, is_tokenizer
+from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.template_places import JINJA, LEGACY
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
@@ -26,7 +27,7 @@ from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text import bounds
 from mlx_publish.text.json_text import parse, read
 
-CONVERTERS = ("mlx-lm",)
+_PACKAGES = tuple(converter.distribution for converter in CONVERTERS)
 """Packages whose newer versions may convert differently."""
 _PYPI = "https://pypi.org"
 _SECONDS = 30
@@ -168,6 +169,7 @@ def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
         "chat template": bool(others & {JINJA, LEGACY, CONFIG}) and _templates(before) != _templates(now),
         "tokenizer": any(is_tokenizer(path) and path not in (JINJA, LEGACY, CONFIG) for path in others),
         "config": bool(others & {"config.json", "generation_config.json"}),
+        "processor": bool(others & PROCESSOR),
         "licence": any(is_legal(path) for path in others) or _of(card, "license") != _of(after, "license"),
         "base model": _of(card, "base_model") != _of(after, "base_model"),
     }
@@ -209,7 +211,7 @@ def _tools_of(recipe: Recipe, cards: Path) -> Iterator[Mapping[str, str]]:
 
 def _converters(name: str, used: Sequence[Mapping[str, str]], newest: Callable[[str], str]) -> Iterator[Moved]:
     """Yield one row for all variants of a recipe whose evidence names an older minor version."""
-    for package in CONVERTERS:
+    for package in _PACKAGES:
         versions = sorted({tools[package] for tools in used if package in tools}, key=_minor)
         if versions and _minor(versions[0]) < _minor(newest(package)):
             yield Moved(name, package, versions[0], newest(package), "a newer converter", "converter")

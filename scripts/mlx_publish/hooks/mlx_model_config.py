@@ -12,6 +12,7 @@ from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.model_folder import ModelFolder
 from mlx_publish.hooks.plan_beside import plan
 from mlx_publish.hooks.quantization_block import quantization
+from mlx_publish.hooks.senses import senses
 
 
 def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
@@ -23,6 +24,7 @@ def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
     turn_ends = ends.turn_ends(readable)
     for model, turn_end in zip(readable, turn_ends, strict=True):
         yield from _architecture(model)
+        yield from senses(model)
         yield from quantization(model, fix=options.fix)
         yield from plan(model)
         yield from ends.stop_ids(model, turn_end, fix=options.fix)

@@ -6,7 +6,7 @@ Measurements are compared with reports of the same bytes, where the work folder 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_publish import __version__
@@ -147,15 +147,27 @@ def _proof(evidence: Evidence, here: Evidence) -> Iterator[Difference]:
     if not evidence.proof or not here.proof:
         return
     stated, own = evidence.proof.plain, here.proof.plain
-    for key in own.keys() - {"versions", "mlx_lm", "texts"} | stated.keys() - {"versions", "mlx_lm", "texts"}:
+    told = {"versions", "mlx_lm", "texts", "pictures"}
+    for key in own.keys() - told | stated.keys() - told:
         yield from walk(f"proof.{key}", stated.get(key), own.get(key), _REPORT["proof"])
-    if len(stated["texts"]) != len(own["texts"]):
-        yield from walk("proof.texts", stated["texts"], own["texts"], _REPORT["proof"])
+    yield from _texts("proof.texts", stated["texts"], own["texts"])
+    seen, here_seen = stated.get("pictures"), own.get("pictures")
+    if isinstance(seen, Mapping) and isinstance(here_seen, Mapping):
+        yield from _texts("proof.pictures.texts", seen["texts"], here_seen["texts"])
+    elif seen != here_seen:
+        yield from walk("proof.pictures", seen, here_seen, _REPORT["proof"])
+
+
+def _texts(
+    where: str, stated: Sequence[Mapping[str, object]], own: Sequence[Mapping[str, object]]
+) -> Iterator[Difference]:
+    if len(stated) != len(own):
+        yield from walk(where, stated, own, _REPORT["proof"])
         return
-    for number, (theirs, ours) in enumerate(zip(stated["texts"], own["texts"], strict=True)):
+    for number, (theirs, ours) in enumerate(zip(stated, own, strict=True)):
         for key in theirs.keys() | ours.keys():
             if not _is_near(theirs.get(key), ours.get(key)):
-                yield from walk(f"proof.texts[{number}].{key}", theirs.get(key), ours.get(key), _REPORT["proof"])
+                yield from walk(f"{where}[{number}].{key}", theirs.get(key), ours.get(key), _REPORT["proof"])
 
 
 def _is_near(stated: object, own: object) -> bool:

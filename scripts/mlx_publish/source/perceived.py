@@ -47,7 +47,9 @@ class Perceiving:
     @property
     def senses(self) -> tuple[str, ...]:
         """All that the source takes beside text, as `images`, `audio`, `video`."""
-        return senses_of(metadata_of(self.context).config.raw)
+        config = metadata_of(self.context).config.raw
+        films = any(key.startswith("video_token") for key in config)
+        return tuple(dict.fromkeys((*senses_of(config), *(("video",) if films else ()))))
 
     def facts(self, variants: Sequence[Variant]) -> dict[str, SeenFacts]:
         """Return what the checks judge, by label; empty for a source that takes text alone."""
