@@ -406,18 +406,12 @@ def tokens_other(folder: Path) -> None:
     put(folder, "processor_config.json", image_seq_len=16)
 
 
-@fault("the processor class of another family", "inspect", "processor-fits")
-def processor_of_another_family(folder: Path) -> None:
-    for name in (IMAGES, "processor_config.json"):
-        put(folder, name, processor_class="Qwen2VLProcessor")
-
-
 @fault("the image processor of another family", "smoke", "picture-answers")
 def image_processor_of_another_family(folder: Path) -> None:
     put(folder, IMAGES, image_processor_type="SiglipImageProcessor")
 
 
-@fault("an image processor class that nobody has", "inspect", "processor-fits")
+@fault("an image processor class that nobody has", "smoke", "picture-answers")
 def image_processor_unknown(folder: Path) -> None:
     put(folder, IMAGES, image_processor_type="NobodysImageProcessor")
 
