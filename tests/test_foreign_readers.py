@@ -39,6 +39,7 @@ OURS = {
     "conversion/pixels.py": "from_json of records takes parsed data",
     "conversion/sensitive.py": "from_json of records takes parsed data",
     "conversion/drafting.py": "from_json of records takes parsed data",
+    "engine/backends/mlx_vlm.py": "config.json that source/layout.py wrote",
     "source/perceived.py": "from_json of records takes parsed data",
     "source/drafted.py": "from_json of records takes parsed data",
     "source/logits.py": "from_json of records takes parsed data",

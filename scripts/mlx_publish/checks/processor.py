@@ -13,6 +13,8 @@ from mlx_publish.model.senses import kinds_in, senses_in
 from mlx_publish.model.vocabulary import read_decoder
 
 _COMPLETE = "Complete the source: the file lies beside the weights of the model that it was made from."
+_LONGEST = 300
+"""Characters of a fault that is shown."""
 _CORRECT = "Correct the file in the source, or config.json where that is wrong."
 _SQUARE = frozenset(
     {
@@ -55,9 +57,9 @@ def _files(facts: SourceFacts) -> Says:
     if not found:
         return failed("the source has no processor_config.json, by which clients make numbers of sounds", _COMPLETE)
     if wrong := [fault for part in found for fault in faults(part)]:
-        return failed(f"impossible values: {'; '.join(map(shown, wrong[:3]))}", "Correct the file in the source.")
+        return failed(f"impossible values: {_some(wrong)}", "Correct the file in the source.")
     if odd := [fault for part in found for fault in oddities(part)]:
-        return warned(f"unusual values: {'; '.join(shown(fault) for fault in odd[:3])}", _CORRECT)
+        return warned(f"unusual values: {_some(odd)}", _CORRECT)
     files = sorted({part.place.partition(" ")[0] for part in found})
     code = [part.place for part in found if part.settings.get("auto_map")]
     if code:
@@ -68,11 +70,15 @@ def _files(facts: SourceFacts) -> Says:
     return passed(f"{', '.join(files)}: there, and what they say is possible")
 
 
+def _some(wrong: list[str]) -> str:
+    return "; ".join(shown(fault, _LONGEST) for fault in wrong[:3])
+
+
 def _agrees(facts: SourceFacts) -> Says:
     found, config = parts(facts), facts.source.config.raw
     wrong = [fault for part in found for fault in _differences(part, config)]
     if wrong:
-        return failed(f"config.json says otherwise: {'; '.join(map(shown, wrong[:3]))}", _CORRECT)
+        return failed(f"config.json says otherwise: {_some(wrong)}", _CORRECT)
     return passed("sizes of patches, pictures and their tokens are those of config.json")
 
 
