@@ -210,3 +210,10 @@ def test_no_code_of_the_source_is_run_or_carried(user: User, seer: Callable[[str
     assert not (source / CANARY).exists()
     assert not list((variant / "model").rglob("*.py"))
     assert checks(variant, "inspect")["no-code"] == checks(variant, "inspect")["processor-files"] == "warn"
+
+
+def test_a_plan_is_about_the_language_model(user: User, seer: Callable[[str], Path]) -> None:
+    variant = converted(user, seer("idefics3"), "--target-bpw", "6.5")
+    assert checks(variant, "convert")["target-hit"] == "pass"
+    assert said(variant, "bits-per-weight").startswith("6.5")
+    assert "unquantized, bfloat16" in said(variant, "towers-kept")
