@@ -55,7 +55,10 @@ def test_what_begins_behind_the_prompt_is_told_as_that() -> None:
     assert part(GIVEN, 17) == LATER
 
 
-NAMES = ["vision_tower.vision_model.encoder.layers.0.fc1.weight", "vision_tower.vision_model.encoder.layers.1.fc1.weight"]
+NAMES = [
+    "vision_tower.vision_model.encoder.layers.0.fc1.weight",
+    "vision_tower.vision_model.encoder.layers.1.fc1.weight",
+]
 
 
 def test_a_part_that_another_version_leaves_out_comes_back() -> None:
