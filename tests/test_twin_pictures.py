@@ -34,7 +34,7 @@ class Reading:
     instead: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self, config: Mapping[str, Any]) -> Config:
-        return changed(normalise_config(config)[0], self.instead)
+        return changed(normalise_config(config, senses=True)[0], self.instead)
 
 
 def changed(config: Config, instead: Mapping[str, object]) -> Config:
