@@ -2,9 +2,10 @@
 
     python benchmarks/vision.py [--rounds N] [--source FOLDER]
 
-takes a random Qwen3-VL of 0.24 billion parameters, made in the Python that MLX_PUBLISH_REFERENCE_PYTHON names, or FOLDER.
-mlx-vlm is that of the Python that MLX_PUBLISH_VISION_PYTHON names. Prints two tables in Markdown. Times are the median of
-the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that of one run before.
+takes a random Qwen3-VL of 0.24 billion parameters, made in the Python that MLX_PUBLISH_REFERENCE_PYTHON names, or
+FOLDER. mlx-vlm is that of the Python that MLX_PUBLISH_VISION_PYTHON names. Prints two tables in Markdown. Times are the
+median of the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that of one
+run before.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def prompts(name: str, converted: Path, rounds: int, folder: Path) -> Sequence[s
         f"| {theirs[0].memory / 1e6:.0f} MB | {mine[0].memory / 1e6:.0f} MB |"
     )
     pictures = [speed.picture for speed in speeds if speed.picture]
-    encoding = spread([one.encode_s.median for one in pictures])
+    encoding = spread([one.encode_s.median for one in pictures if one.encode_s])
     alone = spread([one.text_alone.first_token_s.median for one in pictures])
     return row, f"A picture of {SIZE} x {SIZE} takes {encoding.text()} until its embeddings; text alone {alone.text()}."
 
