@@ -4,7 +4,7 @@
 
 takes a random Qwen3-VL of 0.24 billion parameters, made in the Python that MLX_PUBLISH_REFERENCE_PYTHON names, or
 FOLDER. mlx-vlm is that of the Python that MLX_PUBLISH_VISION_PYTHON names. Prints two tables in Markdown. Times are the
-median of the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that of one
+median of the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that of a
 run before.
 """
 
