@@ -102,8 +102,9 @@ def theirs(source: Path, place: Path, vision: Path) -> tuple[str, str]:
     to = place / "theirs"
     shutil.rmtree(to, ignore_errors=True)
     converts = mlx_vlm(vision, "convert", "--hf-path", str(source), "--mlx-path", str(to), "-q")
-    if not converts.startswith("exit 0"):
+    if not converts.startswith("done"):
         return converts, ""
+    converts += " (the code is copied)" if list(to.glob("*.py")) else ""
     question = ["--prompt", "What is left of the blue square?", "--max-tokens", "4", "--temperature", "0"]
     picture = str(place / "picture.png")
     return converts, mlx_vlm(vision, "generate", "--model", str(to), "--image", picture, *question)
@@ -123,10 +124,10 @@ def mlx_vlm(vision: Path, command: str, *words: str) -> str:
     except subprocess.TimeoutExpired:
         return f"did not end in {SECONDS} s, or {MEMORY >> 30} GB"
     if done.returncode:
-        last = [line for line in done.stderr.strip().splitlines() if line.strip()][-1:] or [f"exit {done.returncode}"]
-        return f"error: {re.sub(r'/[^ ]*/', '', last[0])[:90]}"
-    warned = re.search(r"^.*\bwarn.*$", done.stdout + done.stderr, re.IGNORECASE | re.MULTILINE)
-    return f"exit 0, {warned[0].strip()[:60]!r}" if warned else "exit 0, in silence"
+        raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception))\b", done.stderr, re.MULTILINE)
+        return f"error: `{raised[-1]}`" if raised else "error"
+    warned = re.search(r"\bwarning:root\b", done.stdout + done.stderr, re.IGNORECASE)
+    return "done, with a warning" if warned else "done, in silence"
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """A random Qwen3-VL of a real shape with a tiny tokenizer, 0.5 GB in bfloat16; made in the Python with torch.
 
-    PYTHON large_vision.py FOLDER
+PYTHON large_vision.py FOLDER
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measuring import Taken, machine_line, measure, print_head, ratios, spread
-
 from mlx_publish.chat.pictures import PICTURES, SIZE
 from mlx_publish.children.engine import Children
 from mlx_publish.children.environment import fast_blas

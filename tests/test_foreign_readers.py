@@ -36,6 +36,7 @@ OURS = {
     "doctor/facts.py": "from_json of records takes parsed data",
     "verify/weights.py": "from_json of records takes parsed data",
     "verify/learned.py": "from_json of records takes parsed data",
+    "conversion/pixels.py": "from_json of records takes parsed data",
     "conversion/sensitive.py": "from_json of records takes parsed data",
     "conversion/drafting.py": "from_json of records takes parsed data",
     "source/perceived.py": "from_json of records takes parsed data",

@@ -15,8 +15,9 @@ from hub import Hub
 from mlx_publish.children.torch import VARIABLE as REFERENCE
 from mlx_publish.children.vision import VARIABLE
 from pipeline import STAGES, User, checks, digests, read_json, remote_digests, write_recipe
+from tensor_file import read_tensors
 from vision_computing import compute
-from vision_faults import made, read_tensors
+from vision_faults import made
 
 REPO = "lab/{}-MLX-bf16"
 WITHIN = 1e-3

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def by_mlx_vlm(folder: Path, inputs: Path) -> NDArray[np.float32]:
     mx.set_default_device(mx.cpu)
     model, processor = utils.load(str(folder))
     if not inputs.exists():
-        np.savez(inputs, **_asked(model, processor))
+        np.savez(inputs, **cast("dict[str, Any]", _asked(model, processor)))
 
     def widened(array: Any) -> Any:
         return array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array

@@ -9,6 +9,7 @@ the kit takes for that Python.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -60,7 +61,7 @@ def slip(
 
     def enter(function: Callable[[Any], None]) -> Callable[[Any], None]:
         where = {"module": module, "patch": function} if module else {"change": function}
-        SLIPS[getattr(function, "__name__", says)] = Slip(says, stage, check, base, **where)  # type: ignore[arg-type]
+        SLIPS[getattr(function, "__name__", says)] = Slip(says, stage, check, base, **where)
         return function
 
     return enter
@@ -84,12 +85,12 @@ def python_with(name: str, vision: Path, place: Path) -> Path:
 @contextlib.contextmanager
 def happening(name: str) -> Iterator[None]:
     """Let the change of a slip happen to the converted folder, in this process."""
-    from mlx_publish.conversion import judgement  # noqa: PLC0415  not in the child
+    judgement: Any = importlib.import_module("mlx_publish.conversion.judgement")  # not in the child
 
     before, change = judgement.add_side_files, SLIPS[name].change
 
     def add_side_files(prepared: Any, folder: Path) -> frozenset[str]:
-        repaired = before(prepared, folder)
+        repaired: frozenset[str] = before(prepared, folder)
         if change is not None:
             change(folder)
         return repaired
@@ -141,7 +142,7 @@ def projector_zeroed(module: Any) -> None:
     _writing(module.ShardWriter, lambda name, bits: (name, bits * 0 if name == PROJECTOR else bits))
 
 
-@slip("two layers of the tower are exchanged", WRITER, "convert", "towers-same")
+@slip("two layers of the tower are exchanged", WRITER, "convert", "loads-as-written")
 def layers_exchanged(module: Any) -> None:
     def change(name: str, bits: Any) -> tuple[str, Any]:
         other = {FIRST: SECOND, SECOND: FIRST}
@@ -152,7 +153,7 @@ def layers_exchanged(module: Any) -> None:
     _writing(module.ShardWriter, change)
 
 
-@slip("a weight of the tower is written with its rows reversed", WRITER, "convert", "towers-same")
+@slip("a weight of the tower is written with its rows reversed", WRITER, "convert", "loads-as-written")
 def rows_reversed(module: Any) -> None:
     _writing(module.ShardWriter, lambda name, bits: (name, bits[::-1].copy() if name == FC1 else bits))
 
@@ -161,7 +162,7 @@ def rows_reversed(module: Any) -> None:
     "the tower is cast to float16, which cannot hold one of its numbers",
     WRITER,
     "convert",
-    "towers-same",
+    "loads-as-written",
     "overflowing",
 )
 def tower_as_float16(module: Any) -> None:
@@ -184,7 +185,7 @@ def tower_as_float16(module: Any) -> None:
     _writing(module.ShardWriter, change)
 
 
-@slip("a weight of the tower loses half of its digits", WRITER, "convert", "towers-same")
+@slip("a weight of the tower loses half of its digits", WRITER, "convert", "loads-as-written")
 def tower_rounded(module: Any) -> None:
     _writing(module.ShardWriter, lambda name, bits: (name, bits & 0xFFF0 if name == FC1 else bits))
 
@@ -192,7 +193,7 @@ def tower_rounded(module: Any) -> None:
 # Slips of how it is quantized and of its config
 
 
-@slip("the tower is quantized, though nobody asked for it", BACKEND, "convert", "towers-bits")
+@slip("the tower is quantized, though nobody asked for it", BACKEND, "convert", "towers-kept")
 def tower_quantized(module: Any) -> None:
     def predicate(model: Any, order: Any) -> Any:
         return lambda path, layer: hasattr(layer, "to_quantized") and layer.weight.shape[-1] % order.group_size == 0
@@ -200,7 +201,7 @@ def tower_quantized(module: Any) -> None:
     module.predicate = predicate
 
 
-@slip("the projector is quantized, though nobody asked for it", BACKEND, "convert", "towers-bits")
+@slip("the projector is quantized, though nobody asked for it", BACKEND, "convert", "towers-kept")
 def projector_quantized(module: Any) -> None:
     before = module.predicate
 
@@ -225,22 +226,22 @@ def _saving(module: Any, change: Callable[[dict[str, Any]], object]) -> None:
     module.save_config = save_config
 
 
-@slip("config.json is written without its vision part", BACKEND, "convert", "config-kept")
+@slip("config.json is written without its vision part", BACKEND, "convert", "claims-kept")
 def config_without_vision(module: Any) -> None:
     _saving(module, lambda config: config.pop("vision_config", None))
 
 
-@slip("config.json names another number of heads of the tower", BACKEND, "convert", "config-kept")
+@slip("config.json names another number of heads of the tower", BACKEND, "convert", "claims-kept")
 def config_of_other_heads(module: Any) -> None:
     _saving(module, lambda config: config["vision_config"].update(num_attention_heads=8))
 
 
-@slip("config.json names the next token for pictures", BACKEND, "convert", "config-kept")
+@slip("config.json names the next token for pictures", BACKEND, "convert", "claims-kept")
 def config_of_next_token(module: Any) -> None:
     _saving(module, lambda config: config.update(image_token_id=5))
 
 
-@slip("config.json claims a tower that hears", BACKEND, "convert", "config-kept")
+@slip("config.json claims a tower that hears", BACKEND, "convert", "claims-kept")
 def config_claims_sound(module: Any) -> None:
     _saving(module, lambda config: config.update(audio_config={"model_type": "whisper"}))
 
@@ -248,7 +249,7 @@ def config_claims_sound(module: Any) -> None:
 # Slips of mlx-vlm
 
 
-@slip("the library leaves the first convolution as torch has it", IDEFICS_TOWER, "inspect", "twin-equal")
+@slip("the library leaves the first convolution as torch has it", IDEFICS_TOWER, "inspect", "twin-pictures")
 def convolution_transposed_twice(module: Any) -> None:
     before = module.VisionModel.sanitize
 
@@ -259,19 +260,19 @@ def convolution_transposed_twice(module: Any) -> None:
     module.VisionModel.sanitize = sanitize
 
 
-@slip("the library halves the features of a picture", IDEFICS, "inspect", "twin-equal")
+@slip("the library halves the features of a picture", IDEFICS, "inspect", "twin-pictures")
 def features_scaled(module: Any) -> None:
     before = module.Idefics3Connector.__call__
     module.Idefics3Connector.__call__ = lambda self, states: before(self, states) * 0.5
 
 
-@slip("the library puts the features of a picture in the reverse order", IDEFICS, "inspect", "twin-equal")
+@slip("the library puts the features of a picture in the reverse order", IDEFICS, "inspect", "twin-pictures")
 def features_reversed(module: Any) -> None:
     before = module.Idefics3Connector.__call__
     module.Idefics3Connector.__call__ = lambda self, states: before(self, states)[:, ::-1]
 
 
-@slip("the library shuffles pixels by columns instead of rows", IDEFICS, "inspect", "twin-equal")
+@slip("the library shuffles pixels by columns instead of rows", IDEFICS, "inspect", "twin-pictures")
 def grid_order_swapped(module: Any) -> None:
     before = module.Idefics3Connector.pixel_shuffle
 
@@ -283,7 +284,7 @@ def grid_order_swapped(module: Any) -> None:
     module.Idefics3Connector.pixel_shuffle = pixel_shuffle
 
 
-@slip("the library takes each position embedding for the next one's", IDEFICS_TOWER, "inspect", "twin-equal")
+@slip("the library takes each position embedding for the next one's", IDEFICS_TOWER, "inspect", "twin-pictures")
 def positions_shifted(module: Any) -> None:
     before = module.VisionEmbeddings.__call__
 
@@ -298,7 +299,7 @@ def positions_shifted(module: Any) -> None:
     module.VisionEmbeddings.__call__ = shifted
 
 
-@slip("the library forgets the norm behind the tower", IDEFICS_TOWER, "inspect", "twin-equal")
+@slip("the library forgets the norm behind the tower", IDEFICS_TOWER, "inspect", "twin-pictures")
 def norm_forgotten(module: Any) -> None:
     before = module.VisionModel.__init__
 
@@ -309,7 +310,7 @@ def norm_forgotten(module: Any) -> None:
     module.VisionModel.__init__ = begin
 
 
-@slip("the library leaves pictures out", IDEFICS, "inspect", "twin-equal")
+@slip("the library leaves pictures out", IDEFICS, "inspect", "twin-pictures")
 def pictures_ignored(module: Any) -> None:
     before = module.Model.get_input_embeddings
 
@@ -320,7 +321,11 @@ def pictures_ignored(module: Any) -> None:
 
 
 @slip(
-    "the library's deep features are left out", "mlx_vlm.models.qwen3_vl.language", "inspect", "twin-equal", "qwen3_vl"
+    "the library's deep features are left out",
+    "mlx_vlm.models.qwen3_vl.language",
+    "inspect",
+    "twin-pictures",
+    "qwen3_vl",
 )
 def deep_features_ignored(module: Any) -> None:
     module.Qwen3VLModel._deepstack_process = lambda self, states, *_args, **_more: states
@@ -359,20 +364,20 @@ def _edited(folder: Path, name: str, change: Callable[[dict[str, Any]], object])
     (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-@slip("preprocessor_config.json is left behind", "", "convert", "processor-kept")
+@slip("preprocessor_config.json is left behind", "", "convert", "pixels-equal")
 def processor_left_behind(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
 
 
 @slip(
-    "preprocessor_config.json is written anew with another family's mean and deviation", "", "convert", "processor-kept"
+    "preprocessor_config.json is written anew with another family's mean and deviation", "", "convert", "pixels-equal"
 )
 def processor_defaults(folder: Path) -> None:
     mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
     _edited(folder, "preprocessor_config.json", lambda content: content.update(image_mean=mean, image_std=std))
 
 
-@slip("mean and deviation change places", "", "convert", "processor-kept", "qwen3_vl")
+@slip("mean and deviation change places", "", "convert", "pixels-equal", "qwen3_vl")
 def processor_mean_and_deviation(folder: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["image_mean"], content["image_std"] = [0.25] * 3, [0.75] * 3
@@ -380,7 +385,7 @@ def processor_mean_and_deviation(folder: Path) -> None:
     _edited(folder, "preprocessor_config.json", change)
 
 
-@slip("pictures are resized by another filter", "", "convert", "processor-kept")
+@slip("pictures are resized by another filter", "", "convert", "pixels-equal")
 def processor_filter(folder: Path) -> None:
     _edited(folder, "preprocessor_config.json", lambda content: content.update(resample=0))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.names import shown
-from mlx_publish.model.processors import FILES, Processor, faults, processors
+from mlx_publish.model.processors import FILES, Processor, faults, oddities, processors
 from mlx_publish.model.sense_tokens import BORDERS, PLACES, ids_of, text_of
 from mlx_publish.model.senses import kinds_in, senses_in
 from mlx_publish.model.vocabulary import read_decoder
@@ -31,6 +31,10 @@ _SQUARE = frozenset(
 """Model types whose encoder has a place for each part of pictures of one size."""
 
 
+_JOINED = frozenset({"aya_vision", "cohere2_vision"})
+"""Model types whose processor_config.json names the size of patches that were joined."""
+
+
 def _sees(facts: SourceFacts) -> bool:
     return facts.loads.senses and facts.loads.version is not None
 
@@ -52,6 +56,8 @@ def _files(facts: SourceFacts) -> Says:
         return failed("the source has no processor_config.json, by which clients make numbers of sounds", _COMPLETE)
     if wrong := [fault for part in found for fault in faults(part)]:
         return failed(f"impossible values: {'; '.join(map(shown, wrong[:3]))}", "Correct the file in the source.")
+    if odd := [fault for part in found for fault in oddities(part)]:
+        return warned(f"unusual values: {'; '.join(shown(fault) for fault in odd[:3])}", _CORRECT)
     files = sorted({part.place.partition(" ")[0] for part in found})
     code = [part.place for part in found if part.settings.get("auto_map")]
     if code:
@@ -72,13 +78,14 @@ def _agrees(facts: SourceFacts) -> Says:
 
 def _differences(part: Processor, config: Mapping[str, object]) -> Iterator[str]:
     """Yield what a part of a processor says otherwise than config.json."""
-    vision, settings = _section(config, "vision_config"), part.settings
+    vision, settings, kind = _section(config, "vision_config"), part.settings, str(config.get("model_type"))
+    joined = ("processor_config.json",) if kind in _JOINED else ()
     pairs = (
-        ("patch_size", _side(vision.get("patch_size"))),
+        ("patch_size", None if part.place in joined else _side(vision.get("patch_size"))),
         ("encoder_patch_size", _side(vision.get("patch_size"))),
         ("merge_size", vision.get("spatial_merge_size")),
         ("spatial_merge_size", config.get("spatial_merge_size") or vision.get("spatial_merge_size")),
-        ("temporal_patch_size", vision.get("temporal_patch_size")),
+        ("temporal_patch_size", vision.get("temporal_patch_size") if kind.startswith("qwen") else None),
         ("pooling_kernel_size", vision.get("pooling_kernel_size")),
         ("image_seq_length", config.get("mm_tokens_per_image") or _tokens(config, vision)),
         ("image_seq_len", _tokens(config, vision)),

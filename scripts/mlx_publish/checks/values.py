@@ -8,9 +8,19 @@ from collections.abc import Iterator, Mapping
 
 from mlx_publish.checks.base import Check, Says, failed, passed
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.model.senses import senses_in
 
 _SIZES = ("hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size", "num_attention_heads", "n_head")
-_OBJECTS = ("text_config", "rope_parameters", "rope_scaling", "quantization", "quantization_config", "per_layer_config")
+_OBJECTS = (
+    "text_config",
+    "vision_config",
+    "audio_config",
+    "rope_parameters",
+    "rope_scaling",
+    "quantization",
+    "quantization_config",
+    "per_layer_config",
+)
 _LISTS = ("layer_types", "mlp_layer_types")
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon", "layernorm_epsilon")
 _MOST_LAYERS = 10_000
@@ -30,6 +40,9 @@ def _values(facts: SourceFacts) -> Says:
     text = facts.source.config.text
     if text is not facts.source.config.raw:
         wrong += _wrong(text, "text_config.")
+    for key in senses_in(facts.source.config.raw):
+        part = facts.source.config.raw[key]
+        wrong += [f"{key}.{fault}" for fault in _too_large(part)] if isinstance(part, Mapping) else []
     if wrong:
         return failed(f"config.json has impossible values: {'; '.join(wrong[:3])}", "Correct the value in the source.")
     return passed("sizes, settings and lists of config.json are of their kinds")
@@ -45,11 +58,15 @@ def _wrong_sizes(part: Mapping[str, object]) -> Iterator[str]:
     for key in (key for key in _SIZES if part.get(key) is not None):
         if not _is_size(part[key], listed=key in ("num_attention_heads", "n_head")):
             yield f"{key} is {_short(part[key])}, not a size"
+    yield from _too_large(part)
+
+
+def _too_large(part: Mapping[str, object]) -> Iterator[str]:
     for key, most in _MOST.items():
         size = part.get(key)
         if type(size) is int and size > most:
             yield f"{key} is {_short(size)}, more than any model has"
-    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth"):
         count = part.get(key)
         if type(count) is int and count > _MOST_LAYERS:
             yield f"{key} is {count:,}, more layers than any model has"
