@@ -29,8 +29,6 @@ _SQUARE = frozenset(
     }
 )
 """Model types whose encoder has a place for each part of pictures of one size."""
-_STILL = frozenset({"paddleocr_vl"})
-"""Whose encoder takes one picture, whatever its config says of frames."""
 
 
 def _sees(facts: SourceFacts) -> bool:
@@ -74,13 +72,13 @@ def _agrees(facts: SourceFacts) -> Says:
 
 def _differences(part: Processor, config: Mapping[str, object]) -> Iterator[str]:
     """Yield what a part of a processor says otherwise than config.json."""
-    vision, settings, kind = _section(config, "vision_config"), part.settings, config.get("model_type")
+    vision, settings = _section(config, "vision_config"), part.settings
     pairs = (
-        ("patch_size", _patch(settings, config, vision)),
+        ("patch_size", _side(vision.get("patch_size"))),
         ("encoder_patch_size", _side(vision.get("patch_size"))),
         ("merge_size", vision.get("spatial_merge_size")),
         ("spatial_merge_size", config.get("spatial_merge_size") or vision.get("spatial_merge_size")),
-        ("temporal_patch_size", None if kind in _STILL else vision.get("temporal_patch_size")),
+        ("temporal_patch_size", vision.get("temporal_patch_size")),
         ("pooling_kernel_size", vision.get("pooling_kernel_size")),
         ("image_seq_length", config.get("mm_tokens_per_image") or _tokens(config, vision)),
         ("image_seq_len", _tokens(config, vision)),
@@ -92,14 +90,6 @@ def _differences(part: Processor, config: Mapping[str, object]) -> Iterator[str]
             yield f"{key} is {said} in {part.place}, and {wanted} there"
     if part.sees:
         yield from _other_size(part, config, vision)
-
-
-def _patch(settings: Mapping[str, object], config: Mapping[str, object], vision: Mapping[str, object]) -> object:
-    """Return the side of a patch, which is what becomes one token where a processor counts tokens by `img_size`."""
-    side, joined, own = _side(vision.get("patch_size")), config.get("downsample_factor"), settings.get("downsample_factor")
-    if "img_size" in settings and isinstance(side, int) and isinstance(joined, int):
-        return side * joined // (own if isinstance(own, int) and own > 0 else 1)
-    return side
 
 
 def _other_size(part: Processor, config: Mapping[str, object], vision: Mapping[str, object]) -> Iterator[str]:
