@@ -104,6 +104,7 @@ def theirs(source: Path, place: Path, vision: Path) -> tuple[str, str]:
     converts = mlx_vlm(vision, "convert", "--hf-path", str(source), "--mlx-path", str(to), "-q")
     if not converts.startswith("done"):
         return converts, ""
+    converts += " (the code is copied)" if list(to.glob("*.py")) else ""
     question = ["--prompt", "What is left of the blue square?", "--max-tokens", "4", "--temperature", "0"]
     picture = str(place / "picture.png")
     return converts, mlx_vlm(vision, "generate", "--model", str(to), "--image", picture, *question)

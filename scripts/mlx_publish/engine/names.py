@@ -177,6 +177,21 @@ def gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
     }
 
 
+def channels_last(made: Weights, given: Weights, convolutions: Collection[str]) -> Weights:
+    """Put the channels of convolutions last whose sides are all alike, where a class takes them for MLX's already.
+
+    PyTorch has (out, in, height, width). The classes tell the two orders apart by the sides: with as many channels as
+    the kernel is wide they cannot. A file is in one order: where a convolution with other sides was left as it is, all
+    of them are MLX's.
+    """
+    own = {id(array) for array in given.values()}
+    left = [path for path in convolutions if path in made and id(made[path]) in own and made[path].ndim > 3]
+    alike = [path for path in left if len(set(made[path].shape[1:])) == 1 and made[path].shape[-1] > 1]
+    if len(alike) < len(left):
+        return made
+    return {**made, **{path: mx.moveaxis(made[path], 1, -1) for path in alike}}
+
+
 _OUTER, _INNER = "vision_tower.", "vision_tower.vision_model."
 
 

@@ -18,6 +18,7 @@ from mlx_publish.engine.pixel_differences import Level, difference
 from mlx_publish.engine.showing import reader_of
 from mlx_publish.engine.twin_pictures import draw
 from mlx_publish.evidence.pixels import PixelsCompared
+from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.text.progress import Tell
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -96,8 +97,7 @@ def _transformers(source: Path, aside: Path) -> Any:
     from transformers import AutoImageProcessor  # noqa: PLC0415
 
     for name in ("config.json", *_FILES):
-        if (source / name).is_file():
-            content = json.loads((source / name).read_text(encoding="utf-8"))
+        if (content := read_json_file(FolderFiles(source), name)) is not None:
             (aside / name).write_text(json.dumps(_without_code(content)), encoding="utf-8")
     return AutoImageProcessor.from_pretrained(str(aside), backend="pil", trust_remote_code=False, local_files_only=True)
 

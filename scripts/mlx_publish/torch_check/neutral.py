@@ -100,16 +100,16 @@ def picture_candidates(config: Mapping[str, object]) -> list[Candidate]:
     """Return all candidates of what sees, and of what joins it to the language model, the likeliest first."""
     whole = copy.deepcopy(dict(config))
     changes: list[tuple[Path, object]] = []
-    for key in PICTURES:
-        if isinstance(tower := whole.get(key), Mapping):
-            changes += [((key, *path), value) for path, value in _of_a_tower(tower)]
     for key, value in whole.items():
         if isinstance(value, str) and re.fullmatch(r"\w*hidden_act|\w*activation\w*", key):
             changes += [((key,), other) for other in _GATES if other != value]
         elif isinstance(value, bool) and re.search(r"project|vision|image|multimodal|pixel", key):
             changes.append(((key,), not value))
-        elif key in _FEATURES and value not in _FEATURES[key]:
-            changes += [((key,), other) for other in _FEATURES[key]]
+        elif key in _FEATURES:
+            changes += [((key,), other) for other in _FEATURES[key] if other != value]
+    for key in PICTURES:
+        if isinstance(tower := whole.get(key), Mapping):
+            changes += [((key, *path), value) for path, value in _of_a_tower(tower)]
     return [
         Candidate(".".join(path), value, changed)
         for path, value in changes

@@ -40,7 +40,7 @@ def _by_rows(is_image: NDArray[np.bool_], one: NDArray[np.float64], other: NDArr
     if image:
         return LANGUAGE if text else PLACES
     if not text:
-        return PLACES if _permuted(one, other) else TOWER
+        return PLACES if _permuted(one, other * (np.linalg.norm(one) / np.linalg.norm(other))) else TOWER
     if _permuted(one[is_image], other[is_image]):
         return ORDER
     own = other[is_image] * _factor(one[is_image], other[is_image])
