@@ -163,7 +163,7 @@ def rows_reversed(module: Any) -> None:
     WRITER,
     "convert",
     "loads-as-written",
-    "overflowing",
+    "large",
 )
 def tower_as_float16(module: Any) -> None:
     import mlx.core as mx  # noqa: PLC0415, TID251
