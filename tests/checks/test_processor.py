@@ -86,7 +86,7 @@ def test_without_one_nobody_can_make_numbers_of_a_picture() -> None:
         ({"image_mean": [0.5] * 4}, "different numbers of colours"),
         ({"image_mean": ["a", 0.5, 0.5]}, "not a number for each colour"),
         ({"image_mean": [1e9, 0.5, 0.5]}, "not a number for each colour"),
-        ({"size": {"longest_edge": 10**9}}, "size is 1000000000, not a whole number from 1 to 32,768"),
+        ({"size": {"longest_edge": 10**9}}, "size is 1000000000, not a whole number from 1 to 8,192"),
         ({"size": {"height": -1, "width": 56}}, "size is -1"),
         ({"crop_size": {"height": "56", "width": 56}}, "crop_size is '56'"),
         ({"patch_size": 0}, "patch_size is 0"),
@@ -242,3 +242,34 @@ def test_two_files_that_say_otherwise_are_told_with_both_values(change: Mapping[
 def test_two_files_that_say_the_same_in_other_words_agree() -> None:
     other = dict(IMAGES) | {"image_mean": 0.5, "image_processor_type": "Idefics3ImageProcessorFast", "do_pad": None}
     assert find("processor-agrees", seeing(processor={"image_processor": other})).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"size": {"longest_edge": 500_000_000, "shortest_edge": 400_000_000}},
+        {"min_pixels": 10**8},
+        {"size": "224"},
+        {"patch_size": "16"},
+        {"max_pixels": "\x1b[31m" * 1000},
+        {"merge_size": True},
+        {"size": [[1]]},
+    ],
+)
+def test_sizes_that_no_picture_has_are_refused_before_one_is_drawn(images: Mapping[str, Any]) -> None:
+    found = find("processor-files", seeing(dict(QWEN) | images, config={**CONFIG, "model_type": "qwen3_vl"}))
+    assert found.status == "fail"
+    assert found.message.isprintable()
+    assert len(found.message) < 400
+
+
+def test_a_side_that_every_picture_is_enlarged_to_is_bounded() -> None:
+    assert find("processor-files", seeing(dict(IMAGES) | {"size": {"longest_edge": 32_760}})).status == "fail"
+
+
+@pytest.mark.parametrize(
+    "size", [{"longest_edge": 16_777_216, "shortest_edge": 65_536}, {"longest_edge": None, "shortest_edge": 3136}, None]
+)
+def test_sizes_of_makers_are_not(size: Mapping[str, Any] | None) -> None:
+    images = dict(QWEN) | {"size": size, "min_pixels": 3136, "max_pixels": 12_845_056}
+    assert find("processor-files", seeing(images, config={**CONFIG, "model_type": "qwen3_vl"})).status == "pass"
