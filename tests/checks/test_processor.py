@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -273,3 +274,35 @@ def test_a_side_that_every_picture_is_enlarged_to_is_bounded() -> None:
 def test_sizes_of_makers_are_not(size: Mapping[str, Any] | None) -> None:
     images = dict(QWEN) | {"size": size, "min_pixels": 3136, "max_pixels": 12_845_056}
     assert find("processor-files", seeing(images, config={**CONFIG, "model_type": "qwen3_vl"})).status == "pass"
+
+
+def tokens_of(**config: object) -> SourceFacts:
+    """Return a source of a family without a text of its own for images, whose tokenizer has four tokens."""
+    texts = ("<image>", "</s>", "<video>", "<end>")
+    source = seeing(config={**CONFIG, "model_type": "seer", **config})
+    entries = source.source.files.contents  # type: ignore[attr-defined]
+    decoder = {str(number): {"content": text} for number, text in enumerate(texts, 1)}
+    entries["tokenizer_config.json"] = json.dumps({"added_tokens_decoder": decoder, "eos_token": "</s>"}).encode()
+    return replace(source, loads=replace(SEES, types=SEES.types | {"seer"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "words"),
+    [
+        ({"image_token_id": True}, "fail", "image_token_id of config.json is True, not an id"),
+        ({"image_token_id": "4"}, "fail", "not an id"),
+        ({"image_token_id": 4.0}, "fail", "not an id"),
+        ({"image_token_id": [1]}, "fail", "not an id"),
+        ({"image_token_id": 2, "eos_token_id": [2]}, "fail", "at which an answer ends, too"),
+        ({"image_token_id": 2, "text_config": {"eos_token_id": 2}}, "fail", "at which an answer ends, too"),
+        ({"image_token_id": 1, "video_token_id": 1}, "warn", "and so is video_token_id"),
+        ({"image_token_id": 1, "vision_end_token_id": 1}, "warn", "and so is vision_end_token_id"),
+        ({"vision_start_token_id": 3, "vision_end_token_id": 3}, "warn", "by the same id, 3"),
+        ({"image_token_id": 1, "image_token_index": 1, "video_token_id": 3, "eos_token_id": 2}, "pass", "<image> (1)"),
+        ({"image_token_id": 1, "video_token_id": None, "boi_token_id": 3, "eoi_token_id": 4}, "pass", "<image> (1)"),
+    ],
+)
+def test_an_id_of_a_picture_is_one_and_its_own(config: dict[str, Any], status: str, words: str) -> None:
+    found = find("sense-tokens", tokens_of(**config))
+    assert found.status == status
+    assert words in found.message
