@@ -39,8 +39,8 @@ class TwinFacts:
 # Where transformers and mlx-lm follow different originals, or where mlx-lm is the nearer one to the authors' code: by
 # model type and key what each does. Such a difference is named and does not refuse.
 _SCALED_LOGITS = (
-    "transformers 5 leaves it out of its class with images, mlx-vlm and the class of the text model multiply the logits "
-    "by it"
+    "transformers 5 leaves it out of its class with images, mlx-vlm and the class of the text model multiply the "
+    "logits by it"
 )
 _GROUPED_NORM = "mlx-lm normalises each group by itself, as mamba_ssm does, and transformers all of them at once"
 DISPUTED: Mapping[str, Mapping[str, str]] = {
