@@ -103,4 +103,5 @@ def _said_otherwise(own: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator
         for key in before.keys() & after.keys():
             of_it = type(before[key]) is int if prefix else _TOKEN.search(key)
             if of_it and before[key] != after[key]:
-                yield f"{prefix}{key[:100]} is {str(after[key])[:40]} in config.json, and {str(before[key])[:40]} was read"
+                was, is_ = str(before[key])[:40], str(after[key])[:40]
+                yield f"{prefix}{key[:100]} is {is_} in config.json, and {was} was read"
