@@ -71,7 +71,7 @@ def test_1_refused(user: User, tmp_path: Path, through: str) -> None:
     make_model(tmp_path / "m", config={"model_type": "lama"})
     ended = user.run("inspect", "--source", tmp_path / "m", "--work", tmp_path / "work", code=1, through=through)
     assert "cannot load the model type lama" in ended.text
-    assert "Nearest supported:llama" in ended.text
+    assert "Nearest supported: llama" in ended.text
 
 
 @BOTH_BY_NIGHT

@@ -11,6 +11,7 @@ import pytest
 
 from conftest import Published
 from pipeline import User, read_json
+from samples_that_see import make_seeing
 
 COMMIT = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
 
@@ -115,3 +116,13 @@ def test_a_narrow_terminal_loses_columns_and_no_number(user: User) -> None:
     assert len(row) <= 60
     assert "published" in row
     assert "…" not in row
+
+
+def test_of_a_model_that_sees_the_distance_with_pictures_stands_beside(work: Path, user: User) -> None:
+    assert "pictures" not in user.run("status", "--json").out
+    path = work / "Scripted/4bit/fidelity.json"
+    report = read_json(path)
+    report["result"]["pictures"] = make_seeing()["fidelity"]["pictures"]
+    path.write_text(json.dumps(report))
+    assert "(pictures 0.0612)" in user.run("status").text
+    assert '"pictures_kld": 0.0612' in user.run("status", "--json").out

@@ -26,7 +26,7 @@ def run(user: User, source: Path, until: str, code: int | None = None) -> dict[s
     recipe = write_recipe(user.home / "recipe.yaml", **keys, variants=[{"bits": 8}], to=f"folder:{user.home}/out")
     work = user.home / "work"
     user.run("run", "--recipe", recipe, "--work", work, "--until", until, code=1 if code is None else code)
-    folder = work / source.name / "8bit"
+    folder = work / "recipe" / "8bit"
     return {stage: checks(folder, stage) for stage in STAGES if (folder / f"{stage}.json").exists()}
 
 

@@ -290,12 +290,12 @@ def audio_claimed(folder: Path) -> None:
     put(folder, CONFIG, audio_config={"model_type": "whisper", "hidden_size": 64})
 
 
-@fault("image_token_id is off by one", "smoke", "picture-answers")
+@fault("image_token_id is off by one", "inspect", "sense-tokens")
 def image_token_off_by_one(folder: Path) -> None:
     put(folder, CONFIG, image_token_id=5)
 
 
-@fault("image_token_id outside of the vocabulary", "smoke", "picture-answers")
+@fault("image_token_id outside of the vocabulary", "inspect", "sense-tokens")
 def image_token_outside(folder: Path) -> None:
     put(folder, CONFIG, image_token_id=100_000)
 
@@ -345,7 +345,7 @@ def template_missing(folder: Path) -> None:
 # The processor's files
 
 
-@fault("preprocessor_config.json is missing", "inspect", "processor-fits")
+@fault("preprocessor_config.json is missing", "inspect", "processor-files")
 def processor_missing(folder: Path) -> None:
     (folder / IMAGES).unlink()
 
@@ -361,17 +361,17 @@ def processor_list(folder: Path) -> None:
     (folder / IMAGES).write_text("[]", encoding="utf-8")
 
 
-@fault("a deviation of 0", "inspect", "processor-fits")
+@fault("a deviation of 0", "inspect", "processor-files")
 def deviation_zero(folder: Path) -> None:
     put(folder, IMAGES, image_std=[0.5, 0.0, 0.5])
 
 
-@fault("mean and deviation as of 255, with pictures scaled to 1", "inspect", "processor-fits", "warn")
+@fault("mean and deviation as of 255, with pictures scaled to 1", "inspect", "processor-files", "warn")
 def mean_of_255(folder: Path) -> None:
     put(folder, IMAGES, image_mean=[127.5] * 3, image_std=[127.5] * 3)
 
 
-@fault("a mean for four channels", "inspect", "processor-fits")
+@fault("a mean for four channels", "inspect", "processor-files")
 def mean_of_four(folder: Path) -> None:
     put(folder, IMAGES, image_mean=[0.5] * 4)
 
@@ -381,48 +381,42 @@ def not_normalized(folder: Path) -> None:
     put(folder, IMAGES, do_normalize=False, do_rescale=False)
 
 
-@fault("tiles of another size than the tower's", "inspect", "processor-fits", "warn")
+@fault("tiles of another size than the tower's", "inspect", "processor-agrees")
 def processor_size(folder: Path) -> None:
     put(folder, IMAGES, max_image_size={"longest_edge": 112}, size={"longest_edge": 224})
 
 
-@fault("a resampling filter that Pillow does not have", "inspect", "processor-fits")
+@fault("a resampling filter that Pillow does not have", "inspect", "processor-files")
 def processor_resample(folder: Path) -> None:
     put(folder, IMAGES, resample=17)
 
 
-@fault("pictures of 10^9 pixels on an edge", "inspect", "processor-fits")
+@fault("pictures of 10^9 pixels on an edge", "inspect", "processor-files")
 def processor_hostile(folder: Path) -> None:
     put(folder, IMAGES, size={"longest_edge": 10**9})
 
 
-@fault("10^9 tokens for a picture in processor_config.json", "inspect", "processor-fits")
+@fault("10^9 tokens for a picture in processor_config.json", "inspect", "processor-files")
 def tokens_hostile(folder: Path) -> None:
     put(folder, "processor_config.json", image_seq_len=10**9)
 
 
-@fault("other tokens for a picture than the projector gives", "inspect", "processor-fits")
+@fault("other tokens for a picture than the projector gives", "inspect", "processor-agrees")
 def tokens_other(folder: Path) -> None:
     put(folder, "processor_config.json", image_seq_len=16)
 
 
-@fault("the processor class of another family", "inspect", "processor-fits")
-def processor_of_another_family(folder: Path) -> None:
-    for name in (IMAGES, "processor_config.json"):
-        put(folder, name, processor_class="Qwen2VLProcessor")
-
-
-@fault("the image processor of another family", "inspect", "processor-fits")
+@fault("the image processor of another family", "smoke", "picture-answers")
 def image_processor_of_another_family(folder: Path) -> None:
     put(folder, IMAGES, image_processor_type="SiglipImageProcessor")
 
 
-@fault("an image processor class that nobody has", "inspect", "processor-fits")
+@fault("an image processor class that nobody has", "smoke", "picture-answers")
 def image_processor_unknown(folder: Path) -> None:
     put(folder, IMAGES, image_processor_type="NobodysImageProcessor")
 
 
-@fault("a processor as Python beside the weights, named by auto_map", "inspect", "remote-code", "warn")
+@fault("a processor as Python beside the weights, named by auto_map", "inspect", "no-code", "warn")
 def processor_code(folder: Path) -> None:
     code = f"import pathlib\npathlib.Path(__file__).with_name({CANARY!r}).touch()\n"
     code += f"pathlib.Path({str(folder / CANARY)!r}).touch()\n\n\nclass Processor:\n    pass\n"
@@ -432,22 +426,22 @@ def processor_code(folder: Path) -> None:
         put(folder, name, auto_map=named)
 
 
-@fault("another patch size in the processor than in the tower", "inspect", "processor-fits", base="qwen3_vl")
+@fault("another patch size in the processor than in the tower", "inspect", "processor-agrees", base="qwen3_vl")
 def grid_of_another_patch(folder: Path) -> None:
     put(folder, IMAGES, patch_size=14)
 
 
-@fault("another merge_size than the tower's", "inspect", "processor-fits", base="qwen3_vl")
+@fault("another merge_size than the tower's", "inspect", "processor-agrees", base="qwen3_vl")
 def grid_of_another_merge(folder: Path) -> None:
     put(folder, IMAGES, merge_size=1)
 
 
-@fault("frames of 1 where the tower takes 2 at a time", "inspect", "processor-fits", "warn", base="qwen3_vl")
+@fault("frames of 1 where the tower takes 2 at a time", "inspect", "processor-agrees", base="qwen3_vl")
 def grid_of_another_time(folder: Path) -> None:
     put(folder, IMAGES, temporal_patch_size=1)
 
 
-@fault("10^12 pixels allowed for a picture", "inspect", "processor-fits", "warn", base="qwen3_vl")
+@fault("10^12 pixels allowed for a picture", "inspect", "processor-files", base="qwen3_vl")
 def grid_hostile(folder: Path) -> None:
     put(folder, IMAGES, size={"longest_edge": 10**12, "shortest_edge": 10**12})
 

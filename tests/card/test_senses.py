@@ -142,10 +142,10 @@ def laden(word: str) -> dict[str, Any]:
     """The word in every place of a stranger's evidence about pictures."""
     found = copy.deepcopy(make_hearing())
     for answer in found["smoke"]["pictures"]["answers"]:
-        answer |= dict.fromkeys(("shows", "question", "answer", "source_answer"), word[:200])
+        answer.update(dict.fromkeys(("shows", "question", "answer", "source_answer"), word[:200]))
     found["smoke"]["pictures"]["untested"] = {"video": word}
     for part in found["model"]["towers"]:
-        part |= {"name": word[:200], "dtypes": [word[:40]]}
+        part.update(name=word[:200], dtypes=[word[:40]])
     return found
 
 

@@ -72,6 +72,8 @@ def test_these_cannot_be_accepted_away() -> None:
         "bytes-unchanged",
         "card-rendered",
         "only-model-files",
+        "pictures-finite",
+        "processor-files",
         "readable",
         "paths-inside",
         "tokenizer-ids",
@@ -82,6 +84,7 @@ def test_these_cannot_be_accepted_away() -> None:
         "no-secrets",
         "modality",
         "modality-weights",
+        "loads-as-written",
         "mtp-heads",
         "mtp-same",
         "end-ids",
@@ -98,5 +101,4 @@ def test_these_cannot_be_accepted_away() -> None:
         "plan-reviewed",
         "rebuilt-equal",
         "source-read",
-        "pictures-finite",
     }

@@ -72,7 +72,7 @@ def test_a_good_result_passes_every_check() -> None:
         (
             "pictures-compared",
             "pass",
-            "compared with the source over 810 positions behind 7 pictures, 217 image tokens",
+            "compared over 810 positions behind 7 pictures, 217 image tokens",
         ),
         ("pictures-finite", "pass", "all numbers are finite over 810 positions behind pictures"),
         (

@@ -40,7 +40,7 @@ def test_a_good_source_passes() -> None:
     [
         ({"model_type": "lama"}, "model-type", ["cannot load the model type lama", "llama"]),
         ({"model_type": "mistral_7"}, "model-type", ["cannot load the model type mistral_7", "mistral"]),
-        ({"model_type": None}, "model-type", ["no model_type", "Nearest supported:llama"]),
+        ({"model_type": None}, "model-type", ["no model_type", "Nearest supported: llama"]),
         ({"model_type": 7}, "model-type", ["no model_type"]),
         ({"architectures": ["LlamaForSequenceClassification"]}, "language-head", ["no language-model head", "causal"]),
         ({"architectures": ["LlamaModel"]}, "language-head", ["LlamaModel has no language-model head"]),

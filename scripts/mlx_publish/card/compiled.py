@@ -644,8 +644,8 @@ def measured(environment):
         cond_expr_undefined = Undefined
         if 0: yield None
         l_0_e = resolve('e')
-        l_0_here = resolve('here')
         l_0_perceived = resolve('perceived')
+        l_0_here = resolve('here')
         l_0_p = resolve('p')
         l_0_twin_by = resolve('twin_by')
         l_0_f = resolve('f')
@@ -800,6 +800,9 @@ def measured(environment):
                 pass
                 yield 'group size by module'
             yield ')'
+        if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'towers')):
+            pass
+            yield ', of the language model'
         yield ' |\n'
         if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'config'), 'context'):
             pass
@@ -1022,7 +1025,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=151&5=153&6=168&7=171&9=173&10=176&12=180&13=183&16=186&19=189&22=191&23=194&27=197&28=199&29=203&30=207&31=209&35=214&36=216&37=220&39=233&40=238&41=241&44=246&46=248&47=250&50=252&53=255&57=258&61=264&63=271&64=277&66=280&68=282&70=285&72=287&74=290&75=292&77=298&81=307&84=310&85=312&86=315&87=319&89=321&91=323&92=325&95=327&96=331&99=337&100=345&101=349&102=360&103=364&104=369&105=371&107=374&112=380&113=384'
+    debug_info = '3=151&5=153&6=171&7=174&9=176&10=179&12=183&13=186&16=189&19=192&22=194&23=197&27=200&28=202&29=206&30=210&31=212&35=217&36=219&37=223&39=236&40=241&41=244&44=249&46=251&47=253&50=255&53=258&57=261&61=267&63=274&64=280&66=283&68=285&70=288&72=290&74=293&75=295&77=301&81=310&84=313&85=315&86=318&87=322&89=324&91=326&92=328&95=330&96=334&99=340&100=348&101=352&102=363&103=367&104=372&105=374&107=377&112=383&113=387'
     return locals()
 
 
@@ -1679,7 +1682,7 @@ TEMPLATES = {
     "licence.md.j2": ("e35ffdfed4ac2a426264600016e2184235bc32f6749c7bc43e1f676d5e49a455", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
     "made.md.j2": ("b6e7bc48777b461bf9ff5580689f3469ca7eeaf80fc3c74ae2568ce257592c65", made),
-    "measured.md.j2": ("ff3286630b4b750f6a72413e0ceebb7126cbff602581ebf569c6b35765f24506", measured),
+    "measured.md.j2": ("80313622fdd57e855351e5e3694f6d95c51601e91d1b32b2687f54b308e6d477", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "pictures.md.j2": ("38b842f7dc60b11da1a125fc5257759af6734ea7b108aa14b2a836da6fd5da4c", pictures),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),

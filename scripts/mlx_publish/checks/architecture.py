@@ -58,7 +58,7 @@ def _near(names: tuple[str, ...], types: frozenset[str]) -> str:
     """Return the nearest known types to types, or to classes such as LlamaForCausalLM, as a sentence."""
     plain = [re.sub(r"For[A-Z]\w*$|Model$", "", name).lower() for name in names]
     near = [match for name in plain for match in difflib.get_close_matches(name, sorted(types), 3, 0.5)]
-    return f"Nearest supported:{', '.join(dict.fromkeys(near))}. " if near else ""
+    return f"Nearest supported: {', '.join(dict.fromkeys(near))}. " if near else ""
 
 
 def _language_head(facts: SourceFacts) -> Says:

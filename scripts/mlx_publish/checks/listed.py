@@ -36,7 +36,6 @@ _TIMED = frozenset({"picture-speed"})
 _TOWERS = frozenset(
     {
         "senses-asked",
-        "towers-asked",
         "processor-files",
         "processor-agrees",
         "sense-tokens",
@@ -48,6 +47,8 @@ _TOWERS = frozenset(
     }
 )
 """Checks of models that see or hear, and no others."""
+_TOWERS_ASKED = frozenset({"towers-asked"})
+"""A check of recipes with the key `towers`."""
 _OF_ADAPTERS = frozenset(check for check in BY_STAGE["inspect"] if check.startswith("adapter-"))
 """Checks that evidence has where an adapter was fused, and no other."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
@@ -115,7 +116,12 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
         return
     known = [*BY_STAGE[stage], *_RAISED.get(stage, ())]
     learned = evidence.quantization is not None or bool(evidence.variant.options)
-    spared = _TOLD | (frozenset() if learned else _LEARNED) | (frozenset() if evidence.source.held else _HELD)
+    spared = (
+        _TOLD
+        | _TOWERS_ASKED
+        | (frozenset() if learned else _LEARNED)
+        | (frozenset() if evidence.source.held else _HELD)
+    )
     spared |= frozenset() if evidence.drafter else _HEADS
     spared |= frozenset() if evidence.adapter else _OF_ADAPTERS
     spared |= _SEEN - evidence.perceives

@@ -47,14 +47,13 @@ def _by_config(facts: SourceFacts) -> Says:
 
 def _by_tensors(facts: SourceFacts) -> Says:
     towers = facts.source.towers
-    if not towers:
-        return passed("all tensors belong to the language model")
     names = list(dict.fromkeys(tower.name for tower in towers))
     if facts.loads.senses:
-        there = kinds_in(names)
-        keys = senses_in(facts.source.config.raw)
+        there, keys = kinds_in(names), senses_in(facts.source.config.raw)
         if empty := [key for key in keys if kinds_in([key]) and not kinds_in([key]) & there]:
             return failed(f"config.json describes {', '.join(empty)}, and no tensor is of it", _CLAIMED)
+    if not towers:
+        return passed("all tensors belong to the language model")
     return _asked(facts, in_words(names), f"{len(names)} tensors, first {names[0]}")
 
 

@@ -66,7 +66,7 @@ def _compared(facts: PicturedFacts) -> Says:
         return failed(f"it fails on pictures that its source reads: {fault}", _TOWERS)
     if (pictures := facts.pictures) is not None:
         return passed(
-            f"compared with the source over {pictures.positions:,} positions behind {pictures.pictures} pictures, "
+            f"compared over {pictures.positions:,} positions behind {pictures.pictures} pictures, "
             f"{pictures.image_tokens:,} image tokens"
         )
     reason = facts.source.pictures.reason if facts.source and facts.source.pictures else ""

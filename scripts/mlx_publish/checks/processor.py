@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.names import shown
-from mlx_publish.model.processors import FILES, Processor, faults, processors
+from mlx_publish.model.processors import FILES, Processor, faults, oddities, processors
 from mlx_publish.model.sense_tokens import BORDERS, PLACES, ids_of, text_of
 from mlx_publish.model.senses import kinds_in, senses_in
 from mlx_publish.model.vocabulary import read_decoder
 
 _COMPLETE = "Complete the source: the file lies beside the weights of the model that it was made from."
+_LONGEST = 300
+"""Characters of a fault that is shown."""
 _CORRECT = "Correct the file in the source, or config.json where that is wrong."
 _SQUARE = frozenset(
     {
@@ -29,6 +31,10 @@ _SQUARE = frozenset(
     }
 )
 """Model types whose encoder has a place for each part of pictures of one size."""
+
+
+_JOINED = frozenset({"aya_vision", "cohere2_vision"})
+"""Model types whose processor_config.json names the size of patches that were joined."""
 
 
 def _sees(facts: SourceFacts) -> bool:
@@ -51,7 +57,9 @@ def _files(facts: SourceFacts) -> Says:
     if not found:
         return failed("the source has no processor_config.json, by which clients make numbers of sounds", _COMPLETE)
     if wrong := [fault for part in found for fault in faults(part)]:
-        return failed(f"impossible values: {'; '.join(map(shown, wrong[:3]))}", "Correct the file in the source.")
+        return failed(f"impossible values: {_some(wrong)}", "Correct the file in the source.")
+    if odd := [fault for part in found for fault in oddities(part)]:
+        return warned(f"unusual values: {_some(odd)}", _CORRECT)
     files = sorted({part.place.partition(" ")[0] for part in found})
     code = [part.place for part in found if part.settings.get("auto_map")]
     if code:
@@ -62,23 +70,28 @@ def _files(facts: SourceFacts) -> Says:
     return passed(f"{', '.join(files)}: there, and what they say is possible")
 
 
+def _some(wrong: list[str]) -> str:
+    return "; ".join(shown(fault, _LONGEST) for fault in wrong[:3])
+
+
 def _agrees(facts: SourceFacts) -> Says:
     found, config = parts(facts), facts.source.config.raw
     wrong = [fault for part in found for fault in _differences(part, config)]
     if wrong:
-        return failed(f"config.json says otherwise: {'; '.join(map(shown, wrong[:3]))}", _CORRECT)
+        return failed(f"config.json says otherwise: {_some(wrong)}", _CORRECT)
     return passed("sizes of patches, pictures and their tokens are those of config.json")
 
 
 def _differences(part: Processor, config: Mapping[str, object]) -> Iterator[str]:
     """Yield what a part of a processor says otherwise than config.json."""
-    vision, settings = _section(config, "vision_config"), part.settings
+    vision, settings, kind = _section(config, "vision_config"), part.settings, str(config.get("model_type"))
+    joined = ("processor_config.json",) if kind in _JOINED else ()
     pairs = (
-        ("patch_size", _side(vision.get("patch_size"))),
+        ("patch_size", None if part.place in joined else _side(vision.get("patch_size"))),
         ("encoder_patch_size", _side(vision.get("patch_size"))),
         ("merge_size", vision.get("spatial_merge_size")),
         ("spatial_merge_size", config.get("spatial_merge_size") or vision.get("spatial_merge_size")),
-        ("temporal_patch_size", vision.get("temporal_patch_size")),
+        ("temporal_patch_size", vision.get("temporal_patch_size") if kind.startswith("qwen") else None),
         ("pooling_kernel_size", vision.get("pooling_kernel_size")),
         ("image_seq_length", config.get("mm_tokens_per_image") or _tokens(config, vision)),
         ("image_seq_len", _tokens(config, vision)),

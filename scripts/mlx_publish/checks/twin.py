@@ -45,6 +45,13 @@ DISPUTED: Mapping[str, Mapping[str, str]] = {
         "transformers keeps the time step at or above time_step_min, mlx-lm and the kernels of mamba_ssm above 0",
     ),
     "mamba2": {"n_groups": _GROUPED_NORM},
+    **dict.fromkeys(
+        ("aya_vision", "cohere2_vision"),
+        {
+            "logit_scale": "transformers 5 leaves it out of its class with images, mlx-vlm and the class of the text "
+            "model multiply the logits by it"
+        },
+    ),
     "dbrx": {"rope_theta": "transformers 5 leaves rope_theta within attn_config out, mlx-lm takes it"},
     "": {
         "truncate": "mlx-lm rounds the range of yarn to whole dimensions; of a real model's positions some thousandths "
@@ -117,6 +124,10 @@ def _judge_numbers(proof: TwinProof, pictures: PicturesProof, config: Mapping[st
         return passed(f"{by} computes of images what {name} computes: {numbers}", **details)
     if max(errors) <= MAX_PICTURES_NMSE:
         return warned(f"{by} computes of images nearly what {name} computes: {numbers}", **details)
+    if proof.blame and (disputed := _disputed(config, proof.blame)):
+        difference = f"{_with_images(pictures)}, {by} does not compute what {name} computes ({numbers})"
+        value = _value(config, proof.blame)
+        return warned(f"{difference}, because of {proof.blame} ({value}): {disputed}", **details, blame=proof.blame)
     return failed(
         f"{_with_images(pictures)}, {by} does not compute what {name} computes{_place(proof, config, numbers)}",
         _PICTURES_REMEDY.format(by=by),
@@ -152,12 +163,17 @@ def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) 
     key = proof.blame
     if key is None:
         return failed(f"{difference}; no single key of config.json explains it", remedy, **_details(proof))
-    last = key.rpartition(".")[2]
-    disputed = DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last)
+    disputed = _disputed(config, key)
     value = _value(config, key)
     if disputed:
         return warned(f"{difference}, because of {key} ({value}): {disputed}", **_details(proof))
     return failed(f"{difference}: it ignores {key} ({value}) or computes it otherwise", remedy, **_details(proof))
+
+
+def _disputed(config: Mapping[str, Any], key: str) -> str:
+    """Return what each side does with a key where they follow different originals; empty where one is wrong."""
+    last = key.rpartition(".")[2]
+    return DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last, "")
 
 
 def _where(proof: TwinProof) -> str:

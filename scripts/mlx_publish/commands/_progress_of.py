@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.figures import pictures_kld
 from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.results import Converted, Fidelity, PublishedFolder, PublishedRepo
 from mlx_publish.evidence.stages import NAMES
@@ -29,6 +30,8 @@ class VariantState:
     tag: str
     """Empty for a folder and for a pull request on the Hub."""
     has_weights: bool
+    pictures_kld: float | None = None
+    """The same on text behind pictures, of a model that sees."""
 
     @property
     def closeness(self) -> str:
@@ -55,6 +58,7 @@ def state_of(work: Work, label: str) -> VariantState:
         published=published,
         tag=tag,
         has_weights=any(work.model(label).glob("*.safetensors")),
+        pictures_kld=pictures_kld(good["fidelity"].result) if fidelity else None,
     )
 
 

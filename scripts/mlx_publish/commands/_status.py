@@ -162,11 +162,19 @@ def _row(variant: VariantState) -> tuple[str, ...]:
         variant.stage or "-",
         verdict,
         variant.closeness or "-",
-        "-" if variant.mean_kld is None else significant(variant.mean_kld),
+        _kld(variant),
         "-" if variant.weight_bytes is None else size(variant.weight_bytes),
         "-" if variant.weight_bytes is None else "yes" if variant.has_weights else "freed",
         variant.tag or "-",
     )
+
+
+def _kld(variant: VariantState) -> str:
+    """Return the mean KLD, with that behind pictures of a model that sees."""
+    if variant.mean_kld is None:
+        return "-"
+    seen = "" if variant.pictures_kld is None else f" (pictures {significant(variant.pictures_kld)})"
+    return f"{significant(variant.mean_kld)}{seen}"
 
 
 def _near(place: str) -> str:
@@ -195,5 +203,9 @@ def _disk_lines(states: Sequence[RecipeState], cache: HubCache, models: dict[str
 
 
 def _record(state: RecipeState) -> dict[str, object]:
-    variants = [{**asdict(variant), "closeness": variant.closeness or None} for variant in state.variants]
+    variants = [
+        {key: value for key, value in asdict(variant).items() if key != "pictures_kld" or value is not None}
+        | {"closeness": variant.closeness or None}
+        for variant in state.variants
+    ]
     return {**asdict(state), "variants": variants, "faults": list(state.faults)}

@@ -111,7 +111,7 @@ def _planned(made: Made, built: Built) -> PlannedFacts | None:
         return None
     tensors, block = built.language_tensors, built.config.get("quantization")
     identity = made.context.inspected(made.variant).source.identity
-    weight_bytes = sum(tensor.nbytes for tensor in built.all_tensors)
+    weight_bytes = sum(tensor.nbytes for tensor in tensors)
     return made.plan.facts(identity, bits_per_weight(tensors, block), weight_bytes)
 
 

@@ -25,6 +25,7 @@ from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.calibration import calibration_inputs
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.reach import cache_bytes, too_little
+from mlx_publish.source.resolve import converter, metadata_of
 from mlx_publish.text.numbers import significant, size
 
 FILE = "plan.yaml"
@@ -135,7 +136,9 @@ def _planned(context: Context, variant: Variant, target: Target, sensitivities: 
             check="converts",
             remedy="Leave it unquantized (dtype: bfloat16).",
         )
-    cache = cache_bytes(context, variant, target)
+    # What sees or hears takes memory beside the language model, whose bits are planned.
+    towers = sum(tower.nbytes for tower in metadata_of(context).towers) if converter(context).senses else 0
+    cache = cache_bytes(context, variant, target) + towers * (target.memory_gb is not None)
     budget = _budget(target, sensitivities.weights, cache)
     try:
         if budget is None:

@@ -155,10 +155,15 @@ def hub_experts(weights: Weights, config: ModelConfig) -> Weights:
     for name, gate_up in weights.items():
         match = _GATE_UP.fullmatch(name)
         down = weights.get(f"{match[1]}.down_proj") if match else None
-        if match and down is not None and down.shape[1] == hidden and down.shape[2] != hidden:
+        if match and down is not None and _is_turned(gate_up.shape, down.shape, hidden):
             turned[name] = gate_up.swapaxes(1, 2)
             turned[f"{match[1]}.down_proj"] = down.swapaxes(1, 2)
     return turned
+
+
+def _is_turned(gate_up: tuple[int, ...], down: tuple[int, ...], hidden: object) -> bool:
+    """Return whether experts are (experts, out, in); where one of both is square, the other one says it."""
+    return (gate_up[2] == hidden and hidden != gate_up[1]) or (down[1] == hidden and hidden != down[2])
 
 
 def gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
@@ -172,6 +177,21 @@ def gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
     }
 
 
+def channels_last(made: Weights, given: Weights, convolutions: Collection[str]) -> Weights:
+    """Put the channels of convolutions last whose sides are all alike, where a class takes them for MLX's already.
+
+    PyTorch has (out, in, height, width). The classes tell the two orders apart by the sides: with as many channels as
+    the kernel is wide they cannot. A file is in one order: where a convolution with other sides was left as it is, all
+    of them are MLX's.
+    """
+    own = {id(array) for array in given.values()}
+    left = [path for path in convolutions if path in made and id(made[path]) in own and made[path].ndim > 3]
+    alike = [path for path in left if len(set(made[path].shape[1:])) == 1 and made[path].shape[-1] > 1]
+    if len(alike) < len(left):
+        return made
+    return {**made, **{path: mx.moveaxis(made[path], 1, -1) for path in alike}}
+
+
 _OUTER, _INNER = "vision_tower.", "vision_tower.vision_model."
 
 
@@ -183,8 +203,8 @@ def towers_placed(weights: Weights, wanted: Collection[str]) -> Weights:
 
 
 def own_head(weights: Weights, _config: ModelConfig) -> Weights:
-    """Add a head where the source has its embedding as head: model/spellings says why."""
-    embedding = weights.get("model.embed_tokens.weight")
+    """Add a head where the source has its embedding as head: model/spellings says why, or the class knows no other."""
+    embedding = weights.get("model.embed_tokens.weight", weights.get("model.language_model.embed_tokens.weight"))
     return weights if embedding is None else {"lm_head.weight": embedding, **weights}
 
 
@@ -210,6 +230,7 @@ def without_transformer(weights: Weights, _config: ModelConfig) -> Weights:
 
 _EARLY: Mapping[str, Adapt] = {
     "minicpm3": own_head,
+    "paddleocr_vl": own_head,
     "gemma3n": gemma3n,
     "gpt_oss": gpt_oss,
     "qwen3_vl_moe": hub_experts,

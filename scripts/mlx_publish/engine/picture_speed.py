@@ -6,12 +6,12 @@ import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import mlx.core as mx
 
 from mlx_publish.chat.pictures import PICTURES, SIZE
-from mlx_publish.engine.backends import backend
+from mlx_publish.engine.backends import SeesPictures, backend
 from mlx_publish.engine.picture_passages import PicturePassage, question_about, said
 from mlx_publish.engine.speed import LEAST_TRIALS, Bench, length_speed
 from mlx_publish.evidence.speed import PictureSpeed, Speed
@@ -47,7 +47,7 @@ def _encoding(bench: Bench, passage: PicturePassage) -> Summary:
     """Return the seconds that the embeddings of a prompt with a picture take."""
     taken: list[float] = []
     ids = mx.array([passage.ids])
-    embedded = cast("Any", backend()).embedded
+    embedded = cast("SeesPictures", backend()).embedded
     # The first one counts only where the next agrees with it.
     while len(taken) <= LEAST_TRIALS or (len(taken) <= bench.trials and taken[-1] < bench.left):
         bench.tell(Step("looking at the picture", min(len(taken), bench.trials), bench.trials, "runs"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import mlx.core as mx
-from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.graph import Graph
@@ -39,9 +38,3 @@ def reordered(source: SourceModel, names: Collection[str]) -> set[str]:
 
 def _same_sides(one: mx.array, other: mx.array) -> bool:
     return one.dtype == other.dtype and sorted(one.shape) == sorted(other.shape)
-
-
-def convolutions(model: nn.Module) -> dict[str, mx.array]:
-    """Return the weights of convolutions, by their paths; MLX has the channels of the input last."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return {f"{path}.weight": module.weight for path, module in model.named_modules() if isinstance(module, kinds)}

@@ -47,16 +47,20 @@ def perceived(
     along: Mapping[str, dict[str, Any]],
     progress: Tell,
     *,
+    tokenizer: str = "",
     source: bool = False,
 ) -> Perceived:
     """Show the model in `folder` media of some kinds, through the processor of the folder `processor`.
 
     `along` are the fields of an `Apart` for each contrast, of the source: its answers are followed, and its tokens
-    compared. A `source` is read as the conversion reads it.
+    compared. A `source` is read as the conversion reads it, and takes ids from the folder `tokenizer`: where its own
+    files name a class that reads its tokenizer.json otherwise, that is mended in what was made of it.
     """
     progress("loading")
     with warnings_of_loading() as warnings:
         reader = reader_of(Path(processor))
+        if tokenizer and hasattr(reader.processor, "tokenizer"):
+            reader.processor.tokenizer = reader_of(Path(tokenizer)).tokenizer
         if source:
             model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front(), source=True)
         else:

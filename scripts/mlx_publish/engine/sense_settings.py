@@ -67,6 +67,10 @@ def whole(config: Mapping[str, object]) -> Config:
         filled: Config = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(copy.deepcopy(dict(config))).to_dict()
     except Exception:  # noqa: BLE001  a stranger's config breaks it in any way
         return {}
+    for section in SECTIONS:  # transformers 5 has the base of rope there alone
+        own, theta = filled.get(section) if section else filled, part(part(filled, section), "rope_parameters")
+        if isinstance(own, dict) and isinstance(theta.get("rope_theta"), (int, float)):
+            own.setdefault("rope_theta", theta["rope_theta"])
     return filled
 
 

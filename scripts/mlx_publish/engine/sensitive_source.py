@@ -21,6 +21,7 @@ from mlx_publish.engine.loading import fit
 from mlx_publish.engine.module_kinds import LEAST_GROUP, floor_of, kind_of, quantizable, wanted_by_class
 from mlx_publish.engine.parameters import in_memory
 from mlx_publish.engine.source_model import SourceModel, load_source
+from mlx_publish.engine.towers import is_tower
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.evidence.sensitivities import Rung
@@ -66,8 +67,10 @@ class SensitiveSource:
                 "no module of the model can be quantized", check="converts", remedy="Use an unquantized variant (bf16)."
             )
         paths = [path for path, _ in tree_flatten(stored.parameters())]
-        others = [
-            array for path, array in tree_flatten(stored.parameters()) if path.removesuffix(".weight") not in taken
+        others = [  # bits per weight are those of the language model
+            array
+            for path, array in tree_flatten(stored.parameters())
+            if path.removesuffix(".weight") not in taken and not is_tower(path)
         ]
         other_bytes, other_weights = sum(array.nbytes for array in others), sum(array.size for array in others)
         del stored, others

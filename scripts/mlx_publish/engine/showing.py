@@ -17,6 +17,7 @@ import numpy as np
 from transformers import dynamic_module_utils
 
 from mlx_publish.chat.media import Medium
+from mlx_publish.errors import PublishError, Refused
 from mlx_publish.model.files import FolderFiles, read_json_file
 
 Messages = list[dict[str, Any]]
@@ -26,6 +27,8 @@ _IDS = {
 }
 """Keys of config.json that name the token in whose places features stand."""
 _SWITCH = "enable_thinking"
+_REASON = 300
+"""Characters of a library's reason."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,21 @@ def default_of(templates: Any) -> str | None:
 
 
 def reader_of(folder: Path) -> Reader:
-    """Return the processor of a folder as `mlx_vlm.load` makes it."""
+    """Return the processor of a folder as `mlx_vlm.load` makes it. `Refused` where mlx-vlm cannot."""
+    try:
+        return _reader(folder)
+    except Exception as error:
+        if isinstance(error, PublishError | MemoryError) or getattr(error, "errno", None) is not None:
+            raise
+        raise Refused(
+            f"mlx-vlm cannot load the processor: {type(error).__name__}: {str(error)[:_REASON]}",
+            check="picture-answers",
+            remedy="Compare preprocessor_config.json and processor_config.json with those of the model that the source "
+            "was made from.",
+        ) from error
+
+
+def _reader(folder: Path) -> Reader:
     from mlx_vlm import utils  # noqa: PLC0415  it is there where models see
 
     config = read_json_file(FolderFiles(folder), "config.json") or {}

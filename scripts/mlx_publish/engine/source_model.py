@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten
 from mlx_publish.engine.adapted_source import AdaptedSource
 from mlx_publish.engine.backends import backend, keeps_senses, library
 from mlx_publish.engine.in_place import apart, changed
-from mlx_publish.engine.names import early, late, towers_placed
+from mlx_publish.engine.names import channels_last, early, late, towers_placed
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.engine.unpacking import derived_of, idle_biases, packing_beside, unpacked
@@ -246,7 +246,12 @@ class _Loading:
         return loaded
 
     def prefix(self) -> Prefix | None:
-        """Return what stands in front of the names, where a load seems to have failed for nothing else."""
+        """Return what stands in front of the names, where a load seems to have failed for nothing else.
+
+        Classes of mlx-vlm have several parts, each with names of its own, and know them all.
+        """
+        if keeps_senses():
+            return None
         try:
             wanted = [name for name, _ in tree_flatten(self._fresh().parameters())]
         except _UNBUILDABLE:
@@ -278,6 +283,10 @@ class _Loading:
             named = towers_placed(named, [name for name, _ in tree_flatten(model.parameters())])
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
+        if keeps_senses():
+            kinds = (nn.Conv2d, nn.Conv3d)
+            paths = [f"{path}.weight" for path, module in model.named_modules() if isinstance(module, kinds)]
+            made = channels_last(made, named, paths)
         wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}
         made = late(made, wanted, ModelConfig(self.config))
         return self.adapted.made(made, model) if self.adapted else made

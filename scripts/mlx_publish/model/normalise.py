@@ -47,12 +47,12 @@ def normalise_config(config: Mapping[str, object], *, senses: bool = False) -> t
             for name, below in rope.items() if isinstance(rope, dict) else ():
                 changes += _yarn(below, part, f"{prefix}{key}.{name}")
     changes += _beside_text_part(result)
-    changes += add_sense_spellings(result) if senses else []
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
     if nested and "torch_dtype" not in result:
         result["torch_dtype"] = nested
         changes.append(_change("torch_dtype", f"{nested} from text_config"))
+    changes += add_sense_spellings(result) if senses else []
     return result, changes
 
 

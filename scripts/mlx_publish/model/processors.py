@@ -28,6 +28,9 @@ _COUNTS = re.compile(
 _MOST_SMALL = 1024
 _RATES = (1000, 1_000_000)
 _CHANNELS = (1, 3, 4)
+_FILTERS = range(6)
+"""Of Pillow: nearest, Lanczos, bilinear, bicubic, box, Hamming."""
+_TO_ONE, _MOST_MEAN = 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,16 @@ def faults(processor: Processor) -> Iterator[str]:
     yield from (f"{processor.place}: {fault}" for fault in _means(processor.settings))
 
 
+def oddities(processor: Processor) -> Iterator[str]:
+    """Yield what is possible and makes of every picture about the same: a mean of 255 of what is scaled to 1."""
+    settings = processor.settings
+    mean, factor = settings.get("image_mean"), settings.get("rescale_factor", 1 / 255)
+    means = [one for one in (mean if isinstance(mean, list) else [mean]) if isinstance(one, (int, float))]
+    to_one = settings.get("do_rescale", True) is True and isinstance(factor, (int, float)) and 0 < factor < _TO_ONE
+    if to_one and means and max(means) > _MOST_MEAN:
+        yield f"{processor.place}: image_mean is up to {_short(max(means))}, of pictures that are scaled to 1"
+
+
 def _faults(key: str, value: object, *, area: bool) -> Iterator[str]:
     if any(not math.isfinite(number) for number in _floats(value)):
         yield f"{key} has no finite number"
@@ -83,6 +96,8 @@ def _faults(key: str, value: object, *, area: bool) -> Iterator[str]:
         yield from _whole(key, _numbers(value), _COUNT)
     elif key == "rescale_factor" and not (isinstance(value, (int, float)) and 0 < value <= 1):
         yield f"{key} is {_short(value)}, by which no colour is a number up to 1"
+    elif key == "resample" and type(value) is int and value not in _FILTERS:
+        yield f"{key} is {_short(value)}, which is no filter of Pillow"
     elif key == "sampling_rate" and not (type(value) is int and _RATES[0] <= value <= _RATES[1]):
         yield f"{key} is {_short(value)}, not a rate of sound"
 

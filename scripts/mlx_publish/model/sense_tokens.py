@@ -11,6 +11,8 @@ BORDERS = re.compile(r"(boi|eoi|boa|eoa|vision_start|vision_end|image_start|imag
 """Keys with the ids of what begins and ends it."""
 # The texts by model type: a family has one, whatever its ids are.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
+    "aya_vision": ("<|IMG_PATCH|>",),
+    "cohere2_vision": ("<|IMG_PATCH|>",),
     "gemma3": ("<image_soft_token>",),
     "gemma3n": ("<image_soft_token>",),
     "gemma4": ("<|image|>",),
@@ -24,6 +26,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "llava_next": ("<image>",),
     "llava_onevision": ("<image>",),
     "mistral3": ("[IMG]",),
+    "paddleocr_vl": ("<|IMAGE_PLACEHOLDER|>",),
     "paligemma": ("<image>",),
     "qwen2_vl": ("<|image_pad|>",),
     "qwen2_5_vl": ("<|image_pad|>",),

@@ -124,12 +124,25 @@ MISSING: Mapping[str, Mapping[str, Callable[[Part], Any]]] = {
         "text_config.sliding_window_pattern": _pattern,
     },
     "glm4v": _GLM,
+    "hunyuan_vl": {
+        "image_start_token_id": _first("im_start_id"),
+        "image_end_token_id": _first("im_end_id"),
+        "image_newline_token_id": _first("im_newline_id"),
+    },
     "glm4v_moe": {**_GLM, "text_config.head_dim": _head_dim, "text_config.use_qk_norm": _const(False)},
     "idefics2": _IDS,
     "idefics3": {**_IDS, "vocab_size": _first("text_config.vocab_size")},
     "smolvlm": {**_IDS, "vocab_size": _first("text_config.vocab_size")},
     "internvl": {"text_config.head_dim": _head_dim},
-    "kimi_k25": {"media_placeholder_token_id": _first("image_token_id")},
+    "kimi_k25": {
+        "media_placeholder_token_id": _first("image_token_id"),
+        "vision_config.depth": _first("vision_config.num_hidden_layers", "vision_config.vt_num_hidden_layers"),
+        "vision_config.embed_dim": _first("vision_config.hidden_size", "vision_config.vt_hidden_size"),
+        "vision_config.num_heads": _first("vision_config.num_attention_heads", "vision_config.vt_num_attention_heads"),
+        "vision_config.intermediate_size": _first("vision_config.vt_intermediate_size"),
+        "vision_config.init_pos_emb_height": _first("vision_config.pos_emb_height"),
+        "vision_config.init_pos_emb_width": _first("vision_config.pos_emb_width"),
+    },
     "lfm2_vl": {
         "image_token_index": _first("image_token_id"),
         "text_config.block_dim": _first("text_config.hidden_size"),
@@ -166,8 +179,18 @@ MISSING: Mapping[str, Mapping[str, Callable[[Part], Any]]] = {
     },
 }
 
+# By model type the keys that its class ends at, where the settings of a part take no key that they do not know.
+_STRANGE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "glm_ocr": {
+        "text_config": ("torch_dtype", "rope_theta", "partial_rotary_factor", "rope_scaling"),
+        "vision_config": ("torch_dtype", "dtype", "rope_parameters"),
+    },
+}
+
 # Types of encoders that transformers 5 writes, by those that mlx-vlm's class takes them by.
 _ENCODERS: Mapping[str, str] = {
+    "hunyuan_vl_vision": "hunyuan_vl",
+    "kimi_k25_vision": "moonvit",
     "qwen2_vl_vision": "qwen2_vl",
     "qwen2_5_vl_vision": "qwen2_5_vl",
     "qwen3_vl_vision": "qwen3_vl",
@@ -178,7 +201,7 @@ _ENCODERS: Mapping[str, str] = {
 def add_sense_spellings(config: dict[str, Any]) -> list[Change]:
     """Write what mlx-vlm's settings read into a config, which is changed; return the changes."""
     kind = str(config.get("model_type"))
-    return [*_retyped(config), *_placed(config, MISSING.get(kind, {}))]
+    return [*_retyped(config), *_placed(config, MISSING.get(kind, {})), *_without(config, _STRANGE.get(kind, {}))]
 
 
 def _retyped(config: dict[str, Any]) -> Iterator[Change]:
@@ -187,6 +210,16 @@ def _retyped(config: dict[str, Any]) -> Iterator[Change]:
         if isinstance(part, dict) and (known := _ENCODERS.get(str(part.get("model_type")))):
             yield Change(MODEL, f"{key}.model_type", f"{key}.model_type {known}, as mlx-vlm names {part['model_type']}")
             part["model_type"] = known
+
+
+def _without(config: dict[str, Any], strange: Mapping[str, tuple[str, ...]]) -> Iterator[Change]:
+    for section, keys in strange.items():
+        part = config.get(section)
+        for key in keys if isinstance(part, dict) else ():
+            if key in part:
+                del part[key]
+                place = f"{section}.{key}"
+                yield Change(MODEL, place, f"{place} left out, at which mlx-vlm's class ends")
 
 
 def _placed(config: dict[str, Any], rules: Mapping[str, Callable[[Part], Any]]) -> Iterator[Change]:

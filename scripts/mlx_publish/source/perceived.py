@@ -56,7 +56,7 @@ class Perceiving:
         if not (kinds := self.kinds):
             return {}
         slots = self._slots(variants)
-        source = self._source()
+        source = self._source(self._model(variants[0]))
         arguments = {**self._arguments, "along": to_json(source.apart) if source else {}}
         jobs = [
             job_of(self.context, variant, "perceived", {"processor": self._model(variant), **arguments})
@@ -93,7 +93,7 @@ class Perceiving:
             variant.label: from_json(SlotsRendered, result) for variant, result in zip(variants, results, strict=True)
         }
 
-    def _source(self) -> Perceived | None:
+    def _source(self, tokenizer: str) -> Perceived | None:
         """Return what the source makes of it: kept, or asked where the machine can hold the source."""
         if (known := self._kept().known()) is not None or not source_fits(self.context):
             return known
@@ -104,6 +104,7 @@ class Perceiving:
                 "processor": str(prepared.source),
                 **self._arguments,
                 "along": {},
+                "tokenizer": tokenizer,
                 "source": True,
             }
             job = Job("perceived", arguments, context.work.source / "perceived.log", bounds(context), context.children)

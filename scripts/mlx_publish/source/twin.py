@@ -114,7 +114,11 @@ def _facts(context: Context) -> TwinFacts:
     context.console.progress("proving the architecture on a small random twin")
     console = context.console
     by = _by(converter(context))
-    with Prover(torch, context.work.source, console.progress, children=context.children, by=by) as prover:
+
+    def read(config: Config) -> Config:
+        return normalise_config(config, senses=sees is not None)[0]
+
+    with Prover(torch, context.work.source, console.progress, read, context.children, by) as prover:
         facts = prover.prove(config, sees)
     if facts.proof is not None:
         kept.keep(facts.proof)

@@ -106,7 +106,7 @@ def _whole(family: ModuleType) -> type:
     class Whole(_giving_logits(family.Model)):  # type: ignore[misc]
         def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
             if hasattr(family.Model, "sanitize"):
-                weights = family.Model.sanitize(self, weights)
+                weights = super().sanitize(weights)  # some families have it as a static method
             for name, section in _PARTS:
                 part, settings = getattr(family, name, None), getattr(self.config, section, None)
                 if part is not None and hasattr(self.config, section):
