@@ -65,7 +65,7 @@ def _equal(facts: SourceFacts) -> Says:
     return judge(facts.twin(), facts.source.config.raw, facts.loads.name)
 
 
-def judge(twin: TwinFacts, config: Mapping[str, Any], by: str = "mlx-lm") -> Says:
+def judge(twin: TwinFacts, config: Mapping[str, object], by: str = "mlx-lm") -> Says:
     """Judge the twin of a config that the converter `by` reads."""
     if twin.proof is None:
         return skipped(f"the architecture is not proven: {twin.reason}", told=True)
@@ -154,7 +154,7 @@ def _place(proof: TwinProof, config: Mapping[str, object], numbers: str) -> str:
     return f"{where} ({numbers}){part}{key}"
 
 
-def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) -> Says:
+def _different(config: Mapping[str, object], proof: TwinProof, name: str, by: str) -> Says:
     difference = f"{by} does not compute what {name} computes{_where(proof)}"
     remedy = _REMEDY.format(by=by)
     if lost := list(proof.lost):
@@ -170,7 +170,7 @@ def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) 
     return failed(f"{difference}: it ignores {key} ({value}) or computes it otherwise", remedy, **_details(proof))
 
 
-def _disputed(config: Mapping[str, Any], key: str) -> str:
+def _disputed(config: Mapping[str, object], key: str) -> str:
     """Return what each side does with a key where they follow different originals; empty where one is wrong."""
     last = key.rpartition(".")[2]
     return DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last, "")
