@@ -19,6 +19,7 @@ from mlx_publish.converters.mlx_vlm import CONVERTER
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.source import twin
 from mlx_publish.source.twin import Prover, Sees
+from mlx_publish.torch_check.sizes import VOCABULARY
 from tensor_file import read_tensors
 from vision_twin_slips import SLIPS, program_with
 
@@ -44,7 +45,7 @@ def changed(config: Config, instead: Mapping[str, object]) -> Config:
         place = made
         for part in parts:
             place = place[part]
-        place[last] = place[last] + value if key.endswith("token_id") and isinstance(value, int) else value
+        place[last] = value
     return made
 
 
@@ -150,10 +151,12 @@ def test_a_class_that_ignores_a_key_of_its_tower_is_refused_with_the_key(
     assert f"it ignores {key} ({value})" in pictures.message
 
 
+NEXT = {"image_token_id": VOCABULARY - 2, "image_token_index": VOCABULARY - 2}
+
+
 @pytest.mark.usefixtures("no_search")
 @pytest.mark.parametrize(
-    ("family", "instead"),
-    [("idefics3", {"image_token_id": -1}), ("qwen3_vl", {"vision_config.spatial_merge_size": 1})],
+    ("family", "instead"), [("idefics3", NEXT), ("qwen3_vl", {"vision_config.spatial_merge_size": 1})]
 )
 def test_a_class_that_looks_for_another_token_or_merges_otherwise_is_refused(
     proof: Proof, family: str, instead: Mapping[str, object]
