@@ -170,7 +170,7 @@ def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) 
     return failed(f"{difference}: it ignores {key} ({value}) or computes it otherwise", remedy, **_details(proof))
 
 
-def _disputed(config: Mapping[str, Any], key: str) -> str:
+def _disputed(config: Mapping[str, object], key: str) -> str:
     """Return what each side does with a key where they follow different originals; empty where one is wrong."""
     last = key.rpartition(".")[2]
     return DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last, "")
