@@ -90,6 +90,7 @@ def compared(models: Path, place: Path, only: Sequence[str], part: str) -> list[
     for name, slip in [
         (name, slip) for name, slip in SLIPS.items() if part != "mlx-vlm" and (not only or name in only)
     ]:
+        kit.knows(slip.base)
         with happening(name):
             told = kit.says(slip, kit.whole(slip.base), python_with(name, vision, place))
         rows.append(Row(name, slip.says, "", "", told))
@@ -143,10 +144,14 @@ class Kit:
         """Return a model without a fault."""
         return made(self.models, base, self.place / "whole" / base)
 
+    def knows(self, base: str) -> None:
+        """Run the model without a fault, once."""
+        if base not in self.known:
+            self.known[base] = self._run(self.whole(base), self.vision, _STAGES[-1], torch=True)[1]
+
     def says(self, fault: Fault | Slip, source: Path, vision: Path) -> str:
         """Return what the kit says that it does not say of the whole model."""
-        if fault.base not in self.known:
-            self.known[fault.base] = self._run(self.whole(fault.base), self.vision, _STAGES[-1], torch=True)[1]
+        self.knows(fault.base)
         torch = fault.check.startswith("twin")
         code, statuses, tail = self._run(source, vision, fault.stage, torch=torch)
         if not code and not self._new(fault.base, statuses):

@@ -2,9 +2,10 @@
 
     python benchmarks/vision.py [--rounds N] [--source FOLDER]
 
-takes a random Qwen3-VL of 0.24 billion parameters, made in the Python that MLX_PUBLISH_REFERENCE_PYTHON names, or FOLDER.
-mlx-vlm is that of the Python that MLX_PUBLISH_VISION_PYTHON names. Prints two tables in Markdown. Times are the median of
-the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that of one run before.
+takes a random Qwen3-VL of 0.24 billion parameters, made in the Python that MLX_PUBLISH_REFERENCE_PYTHON names, or
+FOLDER. mlx-vlm is that of the Python that MLX_PUBLISH_VISION_PYTHON names. Prints two tables in Markdown. Times are the
+median of the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that of a
+run before.
 """
 
 from __future__ import annotations
@@ -33,13 +34,19 @@ from mlx_publish.evidence.speed import Speed
 ROOT = Path(__file__).parents[1]
 TOKENS = 16
 """That are generated behind the picture."""
-RUNS = 5
+RUNS = 3
 GENERATE = """
 import json, statistics, sys
+import mlx.core as mx
+from mlx.utils import tree_map
 from mlx_vlm import load, stream_generate
 from mlx_vlm.prompt_utils import apply_chat_template
 folder, picture, question, tokens, runs = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 model, processor = load(folder)
+if mx.default_device() == mx.cpu:  # which has no fast half precision; our child computes in float32 there, too
+    wide = lambda array: array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
+    model.update(tree_map(wide, model.parameters()))
+    mx.eval(model.parameters())
 prompt = apply_chat_template(processor, model.config, question, num_images=1)
 taken = []
 for _ in range(runs + 1):
@@ -80,7 +87,7 @@ def ours(source: Path, bits: int, folder: Path, *, memory: bool) -> Taken:
 
 
 def by_mlx_vlm(folder: Path, picture: Path) -> Prompt:
-    """Let `mlx_vlm.stream_generate` look at a picture, with the BLAS that our children have."""
+    """Let `mlx_vlm.stream_generate` look at a picture, with the BLAS and on a CPU the type that our children have."""
     blas = fast_blas()
     env = {**os.environ, **({"LD_PRELOAD": str(blas)} if blas else {}), "PYTHONPATH": ""}
     words = [str(find_vision().python), "-c", GENERATE, str(folder), str(picture), PICTURES[0].one.question]
@@ -139,7 +146,7 @@ def prompts(name: str, converted: Path, rounds: int, folder: Path) -> Sequence[s
         f"| {theirs[0].memory / 1e6:.0f} MB | {mine[0].memory / 1e6:.0f} MB |"
     )
     pictures = [speed.picture for speed in speeds if speed.picture]
-    encoding = spread([one.encode_s.median for one in pictures])
+    encoding = spread([one.encode_s.median for one in pictures if one.encode_s])
     alone = spread([one.text_alone.first_token_s.median for one in pictures])
     return row, f"A picture of {SIZE} x {SIZE} takes {encoding.text()} until its embeddings; text alone {alone.text()}."
 

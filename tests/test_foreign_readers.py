@@ -39,6 +39,8 @@ OURS = {
     "conversion/pixels.py": "from_json of records takes parsed data",
     "conversion/sensitive.py": "from_json of records takes parsed data",
     "conversion/drafting.py": "from_json of records takes parsed data",
+    "source/at_a_glance.py": "loads of facts tells what a converter can load",
+    "stages/inspect_stage.py": "loads of facts tells what a converter can load",
     "engine/backends/mlx_vlm.py": "config.json that source/layout.py wrote",
     "source/perceived.py": "from_json of records takes parsed data",
     "source/drafted.py": "from_json of records takes parsed data",

@@ -190,6 +190,7 @@ def test_a_prompt_with_a_picture_is_timed_beside_text_of_its_length(measuring: M
     assert (picture.width, picture.height) == (448, 448)
     assert 0 < picture.image_tokens < picture.with_picture.prompt_tokens
     assert picture.with_picture.prompt_tokens == picture.text_alone.prompt_tokens
-    assert 0 < picture.encode_s.median < picture.with_picture.first_token_s.highest
+    assert picture.encode_s is not None
+    assert picture.encode_s.lowest > 0
     assert picture.with_picture.peak_memory_bytes > 0
     assert from_json(Speed, measuring.run("benchmark", folder=folder, **order)).picture is None

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import vision_environment
+from conftest import Published
+from hub import Hub
 from mlx_publish.children import installing
 from mlx_publish.children.installing import INSTALLER, install
 from mlx_publish.children.vision import VARIABLE, NoVision, find_vision
-from models import make_model
-from pipeline import ROOT, User
+from models import answer_table, make_model, make_scripted
+from pipeline import ROOT, User, read_json, write_recipe
 from test_gate_modality import VISION, nested
 
 SAYS = f'#!/bin/sh\necho "$7, installer ${{{INSTALLER}-none}}, mlx-vlm in ${{{VARIABLE}-nothing}}"\n'
@@ -205,3 +207,27 @@ def test_no_environment_of_text_has_a_package_of_it() -> None:
     locked = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert alone == {"mlx-vlm", "pillow"}
     assert alone & locked == set()
+
+
+def test_a_text_model_is_published_as_before(published: Published) -> None:
+    """No key of models that see, no package of theirs, and no look at where those would be."""
+    evidence, inspected = read_json(published.out / "mlx-publish.json"), read_json(published.variant / "inspect.json")
+    assert set(evidence["tools"]) == {"mlx", "mlx-lm", "transformers"}
+    assert "mlx_vlm" not in inspected["inputs"]
+    text = (published.out / "mlx-publish.json").read_text() + (published.out / "README.md").read_text()
+    assert [word for word in ("mlx-vlm", "mlx_vlm", "towers", "pictures", "Pillow") if word in text] == []
+    assert sorted(path.name for path in published.out.iterdir() if path.suffix in (".png", ".wav")) == []
+
+
+def test_a_second_run_of_a_pinned_text_model_asks_its_hub_for_nothing(tmp_path: Path) -> None:
+    source = make_scripted(tmp_path / "Scripted", answer_table())
+    with Hub(tmp_path / "hub") as hub:
+        commit = hub.put("acme/Tiny", {path.name: path for path in source.iterdir()})
+        keys = {"source": "acme/Tiny", "revision": commit, "to": "lab/{source}-MLX-{variant}"}
+        flags = ["--recipe", write_recipe(tmp_path / "Tiny.yaml", **keys), "--work", tmp_path / "work"]
+        user = User(tmp_path / "home", hub, "write")
+        user.run("publish", *flags)
+        before = len(hub.log)
+        for words in (("publish",), ("card", "--force"), ("upload", "--force"), ("fidelity", "--force")):
+            user.run(words[0], *flags, *words[1:])
+        assert [one.path for one in hub.log[before:] if "acme/Tiny" in one.path] == []

@@ -101,5 +101,4 @@ def test_these_cannot_be_accepted_away() -> None:
         "plan-reviewed",
         "rebuilt-equal",
         "source-read",
-        "pictures-finite",
     }

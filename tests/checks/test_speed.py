@@ -241,7 +241,7 @@ def test_objections_come_in_one_order() -> None:
 
 def with_picture(*rates: float, alone: tuple[float, ...] = STEADY) -> PictureSpeed:
     seen, text = length(300, generations=rates or STEADY), length(300, generations=alone)
-    return PictureSpeed(448, 448, 256, seen, text, summary([0.05, 0.06]))
+    return PictureSpeed(448, 448, 256, seen, text, summary([0.054, 0.056]))
 
 
 def test_a_speed_with_a_picture_is_told_beside_that_of_text() -> None:
@@ -263,6 +263,14 @@ def test_an_unsteady_speed_with_a_picture_is_left_out_and_that_of_text_stays(pic
     assert given.published.picture is None
     assert (given.published.picture_not_measured or "").startswith("measured, too unsteady to publish (±")
     assert judge("steady", given).status == "pass"
+
+
+@pytest.mark.parametrize("seconds", [[0.05, 0.09], [0.2, 0.21]])
+def test_seconds_until_the_embeddings_that_scatter_or_exceed_the_whole_are_left_out(seconds: list[float]) -> None:
+    given = facts(length(512), by={"picture": replace(with_picture(), encode_s=summary(seconds))})
+    assert "embeddings" not in judge("picture-speed", given).message
+    assert given.published.picture is not None
+    assert given.published.picture.encode_s is None
 
 
 def test_why_there_is_no_speed_with_a_picture_is_told() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlx.core as mx
+import mlx.core as mx  # noqa: TID251 -- arrays of the engine
 import numpy as np
 import pytest
 from numpy.typing import NDArray

@@ -12,12 +12,14 @@ from markdown_it import MarkdownIt
 
 from mlx_publish.checks.registry import BY_STAGE, RAISED
 from mlx_publish.errors import NOWHERE, Place
+from mlx_publish.evidence.figures import Figures
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding, Report, Verdict
 from mlx_publish.evidence.results import Fidelity, PublishedRepo
 from mlx_publish.github import outcome
 from mlx_publish.github.deciding import DECIDED_BY
+from mlx_publish.github.overview import kld_cell
 from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.flags import section_of
 from mlx_publish.recipes.recipe import Recipe, RecipeSpec
@@ -312,3 +314,9 @@ def test_what_was_not_proven_stands_in_the_summary(runner: Job, work: Work, reci
     assert f"- **4bit** (inspect, `twin-equal`): {message}" in above
     assert "nothing to look at" not in above
     assert "| inspect | `other` | all | skip | nothing to look at |" in below
+
+
+def test_the_overview_names_the_distance_with_pictures_where_there_is_one() -> None:
+    assert kld_cell(Figures(mean_kld=0.0451)) == "0.0451, very close"
+    assert kld_cell(Figures(mean_kld=0.0451, pictures_kld=0.0612)) == "0.0451, very close; 0.0612 with pictures"
+    assert kld_cell(Figures(pictures_kld=0.0612)) == "—"

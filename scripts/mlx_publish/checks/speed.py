@@ -94,7 +94,17 @@ class SpeedFacts:
         if unsteady := self.picture_unsteadiness:
             why = f"{UNSTEADY} (±{100 * unsteady:.0f} %)"
             return replace(self.speed, picture=None, picture_not_measured=why)
+        if (picture := self.speed.picture) and picture.encode_s and not self.encoding_steady:
+            return replace(self.speed, picture=replace(picture, encode_s=None))
         return self.speed
+
+    @property
+    def encoding_steady(self) -> bool:
+        """Whether the seconds until the embeddings do not scatter, and are a part of those until the first token."""
+        if (picture := self.speed.picture) is None or (taken := picture.encode_s) is None:
+            return False
+        scattered = taken.highest - taken.lowest > self.limits.max_spread * taken.median
+        return not scattered and taken.median <= picture.with_picture.first_token_s.median
 
     @property
     def device(self) -> str:
@@ -194,11 +204,12 @@ def _picture(facts: SpeedFacts) -> Says:
             f"with a picture: {UNSTEADY} (±{100 * unsteady:.0f} %)",
             "Repeat the benchmark stage with --force on a quiet machine, or raise benchmark.seconds in the recipe.",
         )
-    seen, alone = picture.with_picture, picture.text_alone
+    seen, alone, taken = picture.with_picture, picture.text_alone, facts.encoding_steady and picture.encode_s
+    encoding = f"; {taken.median:.3g} s until its embeddings" if taken else ""
     return passed(
         f"first token after {seen.first_token_s.median:.3g} s with a picture of {picture.width} x {picture.height} "
-        f"pixels ({picture.image_tokens} of {seen.prompt_tokens} tokens; {picture.encode_s.median:.3g} s until its "
-        f"embeddings), {alone.first_token_s.median:.3g} s for as many tokens of text ({facts.device})"
+        f"pixels ({picture.image_tokens} of {seen.prompt_tokens} tokens{encoding}), {alone.first_token_s.median:.3g} s "
+        f"for as many tokens of text ({facts.device})"
     )
 
 

@@ -24,7 +24,7 @@ from mlx_publish.engine.picture_passages import (
     said,
     write_pictures,
 )
-from mlx_publish.errors import PublishError, Refused
+from mlx_publish.errors import Refused
 from mlx_publish.evidence.pictured import Effect, ImagePositions, PictureDivergence, PicturesRead
 from mlx_publish.text.progress import Step, Tell, counted
 
@@ -43,8 +43,6 @@ def read_source_pictures(store: Path, model: Any, processor: Path, progress: Tel
         passages = picture_passages(processor)
         logits = list(logits_behind(model, passages, "running the source with pictures", progress))
         write_pictures(store / PICTURES, passages, logits)
-    except PublishError:
-        raise
     except Exception as error:  # noqa: BLE001  whatever a processor or a tower raises says that it does not work
         traceback.print_exc()
         return PicturesRead(0, said(error))
@@ -59,8 +57,6 @@ def compare_pictures(store: Path, model: Any, label: str, progress: Tell) -> Pic
     passages = [passage for passage, _ in read]
     try:
         ours = list(logits_behind(model, passages, f"running {label} with pictures", progress))
-    except PublishError:
-        raise
     except Exception as error:  # noqa: BLE001  the source read the same arrays
         traceback.print_exc()
         return said(error)

@@ -16,12 +16,15 @@ from mlx_publish.chat.media import Contrast, Medium
 from mlx_publish.chat.pictures import PICTURES
 from mlx_publish.engine.seeing import prompts_of
 from mlx_publish.engine.showing import Reader, inputs_of, reader_of
+from mlx_publish.errors import PublishError, Refused
 
 SAMPLED = 32
 """Positions of a picture whose logits are kept: they lie evenly over it."""
 _MASK = "attention_mask"
 _INDEX = "passages.json"
 _INPUT = "input."
+UNLOADED = "picture-answers"
+"""The check that a processor fails which mlx-vlm cannot load."""
 _LONGEST = 300  # characters of a reason
 _ARRAYS = (mx.array, np.ndarray)
 
@@ -106,7 +109,13 @@ def question_about(folder: Path, medium: Medium) -> PicturePassage:
 
 
 def said(error: Exception) -> str:
-    """Return what a processor or a tower raised, cut and on one line."""
+    """Return what a processor or a tower raised, cut and on one line; what is of the surroundings is raised again."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+        raise error
+    if isinstance(error, Refused) and error.check == UNLOADED:
+        return error.message[:_LONGEST]
+    if isinstance(error, PublishError):
+        raise error
     return f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}"
 
 

@@ -76,8 +76,11 @@ class PictureSpeed:
     """Of the prompt."""
     with_picture: LengthSpeed
     text_alone: LengthSpeed
-    encode_s: Summary
-    """Seconds from the prompt to its embeddings, by the tower and the projector; a part of the first token's."""
+    encode_s: Summary | None = field(default=None, metadata=LEFT_OUT)
+    """Seconds from the prompt to its embeddings, by the tower and the projector; a part of the first token's.
+
+    None where they scattered, or took longer than the whole did.
+    """
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,9 @@ def _retyped(config: dict[str, Any]) -> Iterator[Change]:
 def _without(config: dict[str, Any], strange: Mapping[str, tuple[str, ...]]) -> Iterator[Change]:
     for section, keys in strange.items():
         part = config.get(section)
-        for key in keys if isinstance(part, dict) else ():
+        if not isinstance(part, dict):
+            continue
+        for key in keys:
             if key in part:
                 del part[key]
                 place = f"{section}.{key}"

@@ -155,7 +155,7 @@ class Prover:
     ) -> None:
         """Start nothing yet; `children` do the part of the library, whose versions are `by`."""
         self._torch, self._logs, self._progress = torch, logs, progress
-        self._read = read or (lambda config: normalise_config(config)[0])
+        self._read = read or self._normalised
         self._child = TorchChild(torch, logs / "twin-torch.log")
         self._aside = TemporaryFolder()
         self._children = children
@@ -258,6 +258,9 @@ class Prover:
             return answer.reason
         (folder / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
         return _Twin(folder, from_json(TwinMade, answer.result))
+
+    def _normalised(self, config: Config) -> Config:
+        return normalise_config(config, senses=self._source is not None)[0]
 
     def _draw(self, sees: Sees, config: Config, small: Config, folder: Path) -> str:
         """Let the source's processor make inputs of small pictures; returns why that is not possible."""

@@ -33,7 +33,10 @@ class Comparison:
     def add(self, logits: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
         """Take in logits (positions, vocabulary) of one sequence."""
         if logits.shape != reference.shape:
-            self.problem = f"logits of {logits.shape[-1]} tokens in MLX and of {reference.shape[-1]} in the reference"
+            what, axis = ("tokens", -1) if logits.shape[-1] != reference.shape[-1] else ("positions", 0)
+            self.problem = (
+                f"logits of {logits.shape[axis]} {what} in MLX and of {reference.shape[axis]} in the reference"
+            )
             return
         if not (np.isfinite(logits).all() and np.isfinite(reference).all()):
             self.problem = "logits that are not numbers"
