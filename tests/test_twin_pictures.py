@@ -19,7 +19,7 @@ from mlx_publish.converters.mlx_vlm import CONVERTER
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.source import twin
 from mlx_publish.source.twin import Prover, Sees
-from vision_faults import read_tensors
+from tensor_file import read_tensors
 from vision_twin_slips import SLIPS, program_with
 
 WITHIN = 1e-6
@@ -58,11 +58,15 @@ class Proof:
     vision: Path
 
     def __call__(
-        self, family: str, instead: Mapping[str, object] | None = None, program: Path | None = None, **keys: object
+        self,
+        family: str,
+        instead: Mapping[str, object] | None = None,
+        program: Path | None = None,
+        keys: Mapping[str, object] | None = None,
     ) -> tuple[Says, Says]:
         """Return what is said of text and of pictures; `keys` are of the source's own config."""
         folder = self.models / family
-        config = changed(read(folder / "config.json"), keys)
+        config = changed(read(folder / "config.json"), keys or {})
         nested = read(folder / "processor_config.json").get("image_processor")
         names = [name for path in folder.glob("*.safetensors") for name in read_tensors(path)]
         self.reading.instead = instead or {}
@@ -144,7 +148,7 @@ def test_a_class_that_sees_otherwise_is_refused_with_the_part(
 def test_a_class_that_ignores_a_key_of_its_tower_is_refused_with_the_key(
     proof: Proof, family: str, key: str, value: object, instead: object
 ) -> None:
-    text, pictures = proof(family, {key: instead}, **{key: value})
+    text, pictures = proof(family, {key: instead}, keys={key: value})
     assert (text.status, pictures.status) == ("pass", "fail"), text.message
     assert f"it ignores {key} ({value})" in pictures.message
 
@@ -162,8 +166,15 @@ def test_a_class_that_looks_for_another_token_or_merges_otherwise_is_refused(
     assert "mlx-vlm" in refused.message
 
 
+@pytest.mark.usefixtures("no_search")
+def test_gemma_3_is_refused_because_of_its_attention_both_ways(proof: Proof) -> None:
+    text, pictures = proof("gemma3")
+    assert (text.status, pictures.status) == ("pass", "fail"), text.message
+    assert "the attention between tokens of one picture, which see each other both ways differs" in pictures.message
+
+
 def test_an_activation_that_the_class_does_not_read_is_named(proof: Proof) -> None:
-    text, pictures = proof("qwen3_vl", **{"vision_config.hidden_act": "silu"})
+    text, pictures = proof("qwen3_vl", keys={"vision_config.hidden_act": "silu"})
     assert (text.status, pictures.status) == ("pass", "fail")
     assert "it ignores vision_config.hidden_act (silu)" in pictures.message
 
