@@ -96,7 +96,10 @@ def proof(
         yield Proof(prover, reading, vision_models, vision_python)
 
 
-@pytest.mark.parametrize("family", ["idefics3", "qwen3_vl", "qwen2_5_vl", "gemma4", "mistral3", "lfm2_vl", "llava"])
+@pytest.mark.parametrize(
+    "family",
+    ["idefics3", "qwen3_vl", "qwen2_5_vl", "gemma4", "mistral3", "lfm2_vl", "llava", "llava_onevision", "glm_ocr"],
+)
 def test_what_mlx_vlm_computes_of_pictures_as_transformers_does_is_proven(proof: Proof, family: str) -> None:
     text, pictures = proof(family)
     assert text.status == "pass", text.message
