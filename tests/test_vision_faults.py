@@ -23,7 +23,9 @@ BASES = sorted({one.base for one in FAULTS.values()} | {one.base for one in SLIP
 
 def named(faults: Mapping[str, Fault] | Mapping[str, Slip]) -> list[Any]:
     """Return their names; of each check's faults the first is tried in every run, the others at night."""
-    first = {one.check: name for name, one in list(faults.items())[::-1]}
+    first = dict[str, str]()
+    for name, one in faults.items():
+        first.setdefault(one.check, name)
     return [
         name if first[one.check] == name else pytest.param(name, marks=pytest.mark.nightly)
         for name, one in faults.items()
