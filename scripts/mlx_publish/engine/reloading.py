@@ -93,15 +93,16 @@ def _unlike(own: dict[str, mx.array], written: dict[str, mx.array]) -> Iterator[
             yield f"{path[:200]} has numbers that {made.dtype} cannot hold"
 
 
-def _said_otherwise(own: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[str]:
+def _said_otherwise(own: Mapping[str, object], said: Mapping[str, object]) -> Iterator[str]:
     """Yield what config.json says otherwise of an encoder, or of the tokens in whose places its features stand."""
-    parts: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {"": (own, said)}
+    parts: dict[str, tuple[Mapping[str, object], Mapping[str, object]]] = {"": (own, said)}
     for key in senses_in(own):
-        if isinstance(own[key], Mapping) and isinstance(said.get(key), Mapping):
-            parts[f"{key}."] = own[key], said[key]
+        before, after = own[key], said.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            parts[f"{key}."] = before, after
     for prefix, (before, after) in parts.items():
         for key in before.keys() & after.keys():
             of_it = type(before[key]) is int if prefix else _TOKEN.search(key)
             if of_it and before[key] != after[key]:
-                was, is_ = str(before[key])[:40], str(after[key])[:40]
-                yield f"{prefix}{key[:100]} is {is_} in config.json, and {was} was read"
+                now, then = str(after[key])[:40], str(before[key])[:40]
+                yield f"{prefix}{key[:100]} is {now} in config.json, and {then} was read"
