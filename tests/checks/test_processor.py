@@ -230,7 +230,8 @@ def test_colours_as_makers_normalise_them_are_not(images: Mapping[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "change", [{"image_mean": [0.48, 0.46, 0.41]}, {"size": {"longest_edge": 1456}}, {"do_resize": False, "resample": 3}]
+    "change",
+    [{"image_mean": [0.48, 0.46, 0.41]}, {"size": {"longest_edge": 1456}}, {"do_resize": False, "resample": 3}],
 )
 def test_two_files_that_say_otherwise_are_told_with_both_values(change: Mapping[str, Any]) -> None:
     own = dict(IMAGES) | {"do_resize": True}
@@ -278,7 +279,7 @@ def test_sizes_of_makers_are_not(size: Mapping[str, Any] | None) -> None:
 
 def tokens_of(**config: object) -> SourceFacts:
     """Return a source of a family without a text of its own for images, whose tokenizer has four tokens."""
-    texts = ("<image>", "</s>", "<video>", "<end>")
+    texts = ("<image>", "</s>", "<video>", "<end>", "<|vision_start|>", "<|vision_end|>")
     source = seeing(config={**CONFIG, "model_type": "seer", **config})
     entries = source.source.files.contents  # type: ignore[attr-defined]
     decoder = {str(number): {"content": text} for number, text in enumerate(texts, 1)}
@@ -296,8 +297,10 @@ def tokens_of(**config: object) -> SourceFacts:
         ({"image_token_id": 2, "eos_token_id": [2]}, "fail", "at which an answer ends, too"),
         ({"image_token_id": 2, "text_config": {"eos_token_id": 2}}, "fail", "at which an answer ends, too"),
         ({"image_token_id": 1, "video_token_id": 1}, "warn", "and so is video_token_id"),
-        ({"image_token_id": 1, "vision_end_token_id": 1}, "warn", "and so is vision_end_token_id"),
-        ({"vision_start_token_id": 3, "vision_end_token_id": 3}, "warn", "by the same id, 3"),
+        ({"image_token_id": 1, "boi_token_id": 1}, "warn", "and so is boi_token_id"),
+        ({"boi_token_id": 3, "eoi_token_id": 3}, "warn", "by the same id, 3"),
+        ({"vision_start_token_id": 3}, "fail", "vision_start_token_id of config.json is 3, and <|vision_start|> is 5"),
+        ({"vision_start_token_id": 5, "vision_end_token_id": 6}, "pass", "<image> (1)"),
         ({"image_token_id": 1, "image_token_index": 1, "video_token_id": 3, "eos_token_id": 2}, "pass", "<image> (1)"),
         ({"image_token_id": 1, "video_token_id": None, "boi_token_id": 3, "eoi_token_id": 4}, "pass", "<image> (1)"),
     ],

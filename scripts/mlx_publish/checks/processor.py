@@ -8,7 +8,7 @@ from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.names import shown
 from mlx_publish.model.processors import FILES, Processor, disagreements, faults, oddities, processors
-from mlx_publish.model.sense_tokens import BORDERS, PLACES, ends_of, ids_of, no_ids, text_of
+from mlx_publish.model.sense_tokens import BORDER_TEXTS, BORDERS, PLACES, ends_of, ids_of, no_ids, text_of
 from mlx_publish.model.senses import kinds_in, senses_in
 from mlx_publish.model.vocabulary import read_decoder
 
@@ -159,7 +159,9 @@ def _section(config: Mapping[str, object], key: str) -> Mapping[str, object]:
 def _tokens_there(facts: SourceFacts) -> Says:
     config, vocabulary = facts.source.config.raw, facts.source.vocabulary
     if wrong := no_ids(config):
-        return failed(f"{wrong[0]} of config.json is {shown(repr(config[wrong[0]]))}, not an id", "Correct it in config.json.")
+        return failed(
+            f"{wrong[0]} of config.json is {shown(repr(config[wrong[0]]))}, not an id", "Correct it in config.json."
+        )
     said = facts.source.json("tokenizer_config.json") or {}
     known = {**vocabulary.pieces, **read_decoder(said), **vocabulary.added}
     if not known:
@@ -192,7 +194,11 @@ def _tokens_there(facts: SourceFacts) -> Says:
 def _shared(config: Mapping[str, object], by_id: Mapping[int, str]) -> Says | None:
     """Judge an id that stands for a picture and for something else: one of both is never seen, or never ends."""
     places, borders = dict(ids_of(config, PLACES)), dict(ids_of(config, BORDERS))
-    ends = ends_of(config)
+    ends, by_text = ends_of(config), {text: number for number, text in by_id.items()}
+    for key, text in BORDER_TEXTS.items():
+        if key in borders and borders[key] != by_text.get(text, borders[key]):
+            what = f"{key} of config.json is {borders[key]}, and {text} is {by_text[text]}"
+            return failed(what, "Correct the id in config.json: positions of pictures are counted from it.")
     for key, number in places.items():
         what = f"{key} of config.json is {number}, {shown(by_id[number])}"
         if number in ends:

@@ -91,14 +91,15 @@ def oddities(processor: Processor) -> Iterator[str]:
     means, deviations = _each(settings.get("image_mean")), _each(settings.get("image_std"))
     if scaled and factor < _TO_ONE and means and max(means) > _MOST_MEAN:
         yield f"{place}: image_mean is up to {_short(max(means))}, of pictures that are scaled to 1"
-    elif not normalised or not deviations:
-        if settings.get("do_rescale") is False and settings.get("do_normalize") is False:
-            yield f"{place}: do_rescale and do_normalize are false, so colours are numbers up to 255"
-    elif max(deviations) > 0 and not _RANGE[0] < (width := 255 * (factor if scaled else 1) / max(deviations)) < _RANGE[1]:
+    elif not scaled and not normalised:
+        yield f"{place}: do_rescale and do_normalize are false, so colours are numbers up to 255"
+    elif normalised and deviations and max(deviations) > 0:
+        width = 255 * (factor if scaled else 1) / max(deviations)
         why = f"rescale_factor {_short(factor)}" if scaled else "do_rescale false"
-        yield f"{place}: by {why} and image_std, colours become numbers over a range of {width:.3g}, not of some units"
-    elif scaled and not math.isclose(factor, _LEVEL, rel_tol=0.02):
-        yield f"{place}: rescale_factor is {_short(factor)}, not 1/255"
+        if not _RANGE[0] < width < _RANGE[1]:
+            yield f"{place}: by {why} and image_std, colours become numbers over a range of {width:.3g}"
+        elif scaled and not math.isclose(factor, _LEVEL, rel_tol=0.02):
+            yield f"{place}: rescale_factor is {_short(factor)}, not 1/255"
 
 
 def disagreements(parts: Sequence[Processor]) -> Iterator[str]:
@@ -136,26 +137,29 @@ def _each(value: object) -> list[float]:
 def _faults(key: str, value: object, *, area: bool) -> Iterator[str]:
     if any(not math.isfinite(number) for number in _floats(value)):
         yield f"{key} has no finite number"
-    elif value is None:
-        return
-    elif _PIXELS.fullmatch(key):
-        yield from _whole(key, [value], _LEAST_AREA if key in _SMALLEST else _AREA)
-    elif _SIZES.fullmatch(key):
-        if area and isinstance(value, Mapping):
+    elif value is not None and (most := _most(key, area=area)):
+        if area and isinstance(value, Mapping) and _SIZES.fullmatch(key):
             for name in _SMALLEST:
-                yield from _whole(f"{key}.{name}", _numbers(value.get(name, 1)), _LEAST_AREA)
-        yield from _whole(key, _numbers(value), _AREA if area else _SIDE)
-    elif _SMALL.fullmatch(key):
-        yield from _whole(key, _numbers(value), _MOST_SMALL)
-    elif _COUNTS.fullmatch(key):
-        yield from _whole(key, _numbers(value), _COUNT)
-    elif isinstance(value, (str, bool)):
-        return
-    elif key == "rescale_factor" and not (isinstance(value, (int, float)) and 0 < value <= 1):
+                yield from _whole(f"{key}.{name}", _numbers(value.get(name)), _LEAST_AREA)
+        yield from _whole(key, _numbers(value), most)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield from _no_number(key, value)
+
+
+def _most(key: str, *, area: bool) -> int:
+    """Return the most that a size or a count may be; 0 for what is neither."""
+    if key == "min_pixels":
+        return _LEAST_AREA
+    kinds = ((_PIXELS, _AREA), (_SIZES, _AREA if area else _SIDE), (_SMALL, _MOST_SMALL), (_COUNTS, _COUNT))
+    return next((most for pattern, most in kinds if pattern.fullmatch(key)), 0)
+
+
+def _no_number(key: str, value: float) -> Iterator[str]:
+    if key == "rescale_factor" and not 0 < value <= 1:
         yield f"{key} is {_short(value)}, by which no colour is a number up to 1"
-    elif key == "resample" and type(value) is int and value not in _FILTERS:
+    elif key == "resample" and value not in _FILTERS:
         yield f"{key} is {_short(value)}, which is no filter of Pillow"
-    elif key == "sampling_rate" and not (type(value) is int and _RATES[0] <= value <= _RATES[1]):
+    elif key == "sampling_rate" and not _RATES[0] <= value <= _RATES[1]:
         yield f"{key} is {_short(value)}, not a rate of sound"
 
 

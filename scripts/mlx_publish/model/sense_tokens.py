@@ -9,6 +9,8 @@ PLACES = re.compile(r"(image|video|audio|media_placeholder)_token_(id|index)")
 """Keys of config.json with the id of what is replaced by what an encoder makes."""
 BORDERS = re.compile(r"(boi|eoi|boa|eoa|vision_start|vision_end|image_start|image_end)_token_(id|index)")
 """Keys with the ids of what begins and ends it."""
+BORDER_TEXTS: Mapping[str, str] = {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
+"""Their texts in all families that have these."""
 # The texts by model type: a family has one, whatever its ids are.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
     "aya_vision": ("<|IMG_PATCH|>",),
