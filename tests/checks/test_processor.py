@@ -210,7 +210,7 @@ def test_a_type_that_only_the_text_converter_may_have_names_that_way() -> None:
     ],
 )
 def test_colours_of_a_range_that_no_encoder_was_trained_on_are_told(images: Mapping[str, Any], words: str) -> None:
-    found = find("processor-files", seeing(dict(IMAGES) | images))
+    found = find("processor-files", seeing({**IMAGES, **images}))
     assert found.status == "warn"
     assert words in found.message
 
@@ -226,7 +226,7 @@ def test_colours_of_a_range_that_no_encoder_was_trained_on_are_told(images: Mapp
     ],
 )
 def test_colours_as_makers_normalise_them_are_not(images: Mapping[str, Any]) -> None:
-    assert find("processor-files", seeing(dict(IMAGES) | images)).status == "pass"
+    assert find("processor-files", seeing({**IMAGES, **images})).status == "pass"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_colours_as_makers_normalise_them_are_not(images: Mapping[str, Any]) -> 
 )
 def test_two_files_that_say_otherwise_are_told_with_both_values(change: Mapping[str, Any]) -> None:
     own = dict(IMAGES) | {"do_resize": True}
-    found = find("processor-agrees", seeing(own, {"image_seq_len": 4, "image_processor": own | change}))
+    found = find("processor-agrees", seeing(own, {"image_seq_len": 4, "image_processor": {**own, **change}}))
     assert found.status == "warn"
     assert next(iter(change)) in found.message
     assert "processor_config.json image_processor" in found.message
@@ -259,7 +259,7 @@ def test_two_files_that_say_the_same_in_other_words_agree() -> None:
     ],
 )
 def test_sizes_that_no_picture_has_are_refused_before_one_is_drawn(images: Mapping[str, Any]) -> None:
-    found = find("processor-files", seeing(dict(QWEN) | images, config={**CONFIG, "model_type": "qwen3_vl"}))
+    found = find("processor-files", seeing({**QWEN, **images}, config={**CONFIG, "model_type": "qwen3_vl"}))
     assert found.status == "fail"
     assert found.message.isprintable()
     assert len(found.message) < 400

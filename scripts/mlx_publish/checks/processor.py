@@ -174,6 +174,18 @@ def _tokens_there(facts: SourceFacts) -> Says:
             "Correct the ids in config.json, or complete the tokenizer.",
         )
     texts = text_of(config, *(part.settings for part in parts(facts)), said)
+    if says := _other_text(places, texts, known, by_id) or _shared(config, by_id):
+        return says
+    if lost := [f"{key} {number}" for key, number in ids_of(config, BORDERS) if number not in by_id]:
+        return warned(f"config.json names tokens that the tokenizer does not have: {', '.join(lost)}")
+    named = ", ".join(f"{shown(by_id[number])} ({number})" for number in dict.fromkeys(places.values()))
+    return passed(f"the tokenizer has the tokens that stand for images and sounds: {named or 'none is named'}")
+
+
+def _other_text(
+    places: Mapping[str, int], texts: tuple[str, ...], known: Mapping[str, int], by_id: Mapping[int, str]
+) -> Says | None:
+    """Judge an id of images whose text is not that of the family."""
     images = {key: number for key, number in places.items() if key.startswith(("image", "media"))}
     for text in texts:
         if images and text in known and known[text] not in images.values():
@@ -183,12 +195,7 @@ def _tokens_there(facts: SourceFacts) -> Says:
                 f"{known[text]}",
                 "Correct the id in config.json.",
             )
-    if says := _shared(config, by_id):
-        return says
-    if lost := [f"{key} {number}" for key, number in ids_of(config, BORDERS) if number not in by_id]:
-        return warned(f"config.json names tokens that the tokenizer does not have: {', '.join(lost)}")
-    named = ", ".join(f"{shown(by_id[number])} ({number})" for number in dict.fromkeys(places.values()))
-    return passed(f"the tokenizer has the tokens that stand for images and sounds: {named or 'none is named'}")
+    return None
 
 
 def _shared(config: Mapping[str, object], by_id: Mapping[int, str]) -> Says | None:

@@ -88,7 +88,7 @@ def _slots(facts: SeenFacts) -> Says:
     first = next(iter(facts.slots.dialogues.values()))
     if token := _twice(slot(first.made.text, first.made_without)):
         return warned(
-            f"the source's chat template writes {token[:_QUOTED]!r} twice for one picture or sound: a place stays empty",
+            f"the source's chat template writes {token[:_QUOTED]!r} twice for one picture or sound: one stays empty",
             "Correct the chat template in the source, or ask its makers; transformers refuses such a prompt.",
         )
     shown = slot(first.made.text, first.made_without)[:_QUOTED]
