@@ -124,7 +124,7 @@ class Showing:
         faults: dict[str, str] = {}
         media = asked_in(contrasts)
         calls: dict[str, Callable[[], Any]] = {medium.name: partial(self.answer, medium) for medium in media}
-        step = Step("looking", 0, len(media) + len(contrasts), "pictures and sounds")
+        step = Step("looking", 0, len(media) + len(contrasts), _many(media))
         shown = dict(_tried(calls, faults, progress, step))
         calls = {}
         for contrast in contrasts:
