@@ -1096,7 +1096,13 @@ def pictures(environment):
                 pass
                 yield '**user**\n\n'
                 yield str(environment.finalize(t_1(t_3(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'question')), 'text', 4000)))
-                yield '\n\n**Answer** (greedy decoding)\n\n'
+                yield '\n\n**Answer** (greedy decoding'
+                if environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'most_tokens'):
+                    pass
+                    yield ', at most '
+                    yield str(environment.finalize(environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'most_tokens')))
+                    yield ' tokens'
+                yield ')\n\n'
                 yield str(environment.finalize(t_1(t_3(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'answer')), 'text', 4000)))
                 yield '\n\n'
             yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'right')))
@@ -1115,7 +1121,7 @@ def pictures(environment):
             yield '\n'
 
     blocks = {}
-    debug_info = '1=32&4=35&5=38&8=40&11=43&15=45&18=47&19=51&22=59'
+    debug_info = '1=32&4=35&5=38&8=40&11=43&13=45&15=51&18=53&19=57&22=65'
     return locals()
 
 
@@ -1238,7 +1244,13 @@ def use(environment):
         yield '\n```\n\n### Python\n\n'
         if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown')):
             pass
-            yield 'This exact snippet was tested; its output is under [Pictures](#pictures).\n'
+            yield 'The smoke test asked this, greedily'
+            if environment.getattr(environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'pictures'), 'most_tokens'):
+                pass
+                yield ', for at most '
+                yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'pictures'), 'most_tokens')))
+                yield ' tokens'
+            yield '; the answer is under [Pictures](#pictures).\n'
         elif ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and (not (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived))):
             pass
             yield 'This exact snippet was tested; its output is under [Example](#example).\n'
@@ -1388,7 +1400,7 @@ def use(environment):
             l_1_title = l_1_value = missing
 
     blocks = {}
-    debug_info = '1=42&2=45&6=49&11=51&13=54&17=58&19=60&20=63&22=67&25=70&32=74&34=76&35=78&41=85&44=88&45=91&50=96&54=98&56=100&59=103&62=105&64=107&65=109&69=112&72=114&75=118&76=129&80=137&83=140&85=142&89=148&91=152&94=154&97=157&98=161&99=165&100=175&105=181&108=184&110=186&114=189&121=192&122=196'
+    debug_info = '1=42&2=45&6=49&11=51&12=54&13=60&17=64&19=66&20=69&22=73&25=76&32=80&34=82&35=84&41=91&44=94&45=97&50=102&54=104&56=106&59=109&62=111&64=113&65=115&69=118&72=120&75=124&76=135&80=143&83=146&85=148&89=154&91=158&94=160&97=163&98=167&99=171&100=181&105=187&108=190&110=192&114=195&121=198&122=202'
     return locals()
 
 
@@ -1684,9 +1696,9 @@ TEMPLATES = {
     "made.md.j2": ("b6e7bc48777b461bf9ff5580689f3469ca7eeaf80fc3c74ae2568ce257592c65", made),
     "measured.md.j2": ("80313622fdd57e855351e5e3694f6d95c51601e91d1b32b2687f54b308e6d477", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
-    "pictures.md.j2": ("38b842f7dc60b11da1a125fc5257759af6734ea7b108aa14b2a836da6fd5da4c", pictures),
+    "pictures.md.j2": ("9accc2984ce9f101aac09763b3b7b099f35ffa1d93ea4594b0db383de55907a8", pictures),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
-    "use.md.j2": ("087c7c1c40826cd22071fab3d7f7dece5209baaa0e89b93ab1277a9c3e6ca222", use),
+    "use.md.j2": ("526a4ec6e4eaf591ddb13b0db73b2eb358e4160dc707de3b95775359aa2145d5", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
     "what.md.j2": ("717622ba1c1c45985b2e69ab102b7647934b4199ce6dd96479638f323d533021", what),
