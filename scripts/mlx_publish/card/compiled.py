@@ -1083,6 +1083,12 @@ def pictures(environment):
             @internalcode
             def t_3(*unused):
                 raise TemplateRuntimeError("No filter named 'wrapped' found.")
+        try:
+            t_4 = environment.tests['defined']
+        except KeyError:
+            @internalcode
+            def t_4(*unused):
+                raise TemplateRuntimeError("No test named 'defined' found.")
         pass
         if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and (environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown') or environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'answers'))):
             pass
@@ -1097,7 +1103,7 @@ def pictures(environment):
                 yield '**user**\n\n'
                 yield str(environment.finalize(t_1(t_3(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'question')), 'text', 4000)))
                 yield '\n\n**Answer** (greedy decoding'
-                if environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'most_tokens'):
+                if t_4(environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'most_tokens')):
                     pass
                     yield ', at most '
                     yield str(environment.finalize(environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'most_tokens')))
@@ -1121,7 +1127,7 @@ def pictures(environment):
             yield '\n'
 
     blocks = {}
-    debug_info = '1=32&4=35&5=38&8=40&11=43&13=45&15=51&18=53&19=57&22=65'
+    debug_info = '1=38&4=41&5=44&8=46&11=49&13=51&15=57&18=59&19=63&22=71'
     return locals()
 
 
@@ -1232,6 +1238,12 @@ def use(environment):
             @internalcode
             def t_3(*unused):
                 raise TemplateRuntimeError("No filter named 'first' found.")
+        try:
+            t_4 = environment.tests['defined']
+        except KeyError:
+            @internalcode
+            def t_4(*unused):
+                raise TemplateRuntimeError("No test named 'defined' found.")
         pass
         l_0_smoke = environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke')
         context.vars['smoke'] = l_0_smoke
@@ -1245,7 +1257,7 @@ def use(environment):
         if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown')):
             pass
             yield 'The smoke test asked this, greedily'
-            if environment.getattr(environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'pictures'), 'most_tokens'):
+            if t_4(environment.getattr(environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'pictures'), 'most_tokens')):
                 pass
                 yield ', for at most '
                 yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'pictures'), 'most_tokens')))
@@ -1400,7 +1412,7 @@ def use(environment):
             l_1_title = l_1_value = missing
 
     blocks = {}
-    debug_info = '1=42&2=45&6=49&11=51&12=54&13=60&17=64&19=66&20=69&22=73&25=76&32=80&34=82&35=84&41=91&44=94&45=97&50=102&54=104&56=106&59=109&62=111&64=113&65=115&69=118&72=120&75=124&76=135&80=143&83=146&85=148&89=154&91=158&94=160&97=163&98=167&99=171&100=181&105=187&108=190&110=192&114=195&121=198&122=202'
+    debug_info = '1=48&2=51&6=55&11=57&12=60&13=66&17=70&19=72&20=75&22=79&25=82&32=86&34=88&35=90&41=97&44=100&45=103&50=108&54=110&56=112&59=115&62=117&64=119&65=121&69=124&72=126&75=130&76=141&80=149&83=152&85=154&89=160&91=164&94=166&97=169&98=173&99=177&100=187&105=193&108=196&110=198&114=201&121=204&122=208'
     return locals()
 
 
@@ -1696,9 +1708,9 @@ TEMPLATES = {
     "made.md.j2": ("b6e7bc48777b461bf9ff5580689f3469ca7eeaf80fc3c74ae2568ce257592c65", made),
     "measured.md.j2": ("80313622fdd57e855351e5e3694f6d95c51601e91d1b32b2687f54b308e6d477", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
-    "pictures.md.j2": ("9accc2984ce9f101aac09763b3b7b099f35ffa1d93ea4594b0db383de55907a8", pictures),
+    "pictures.md.j2": ("cfda23fc6eb29129e6eb8f9ce85eff9ea430aadb9174d7613be87e50980b995a", pictures),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
-    "use.md.j2": ("526a4ec6e4eaf591ddb13b0db73b2eb358e4160dc707de3b95775359aa2145d5", use),
+    "use.md.j2": ("3e4630c1d516b467ee858ce9f97b1eabd06a7a6536d93e45ce34fb50ffa2bc05", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
     "what.md.j2": ("717622ba1c1c45985b2e69ab102b7647934b4199ce6dd96479638f323d533021", what),
