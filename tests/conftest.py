@@ -26,7 +26,18 @@ from pipeline import User
 
 Program = Callable[[str], None]
 _LONGEST_ID = 80
-VISION_FAMILIES = ("idefics3", "smolvlm", "qwen2_5_vl", "qwen3_vl", "gemma4", "mistral3", "lfm2_vl")
+VISION_FAMILIES = (
+    "idefics3",
+    "smolvlm",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "gemma4",
+    "mistral3",
+    "lfm2_vl",
+    "llava",
+    "llava_onevision",
+    "glm_ocr",
+)
 """Of which mlx-vlm 0.7.10 computes what transformers does."""
 
 

@@ -19,7 +19,8 @@ from mlx_publish.converters.mlx_vlm import CONVERTER
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.source import twin
 from mlx_publish.source.twin import Prover, Sees
-from vision_faults import read_tensors
+from mlx_publish.torch_check.sizes import VOCABULARY
+from tensor_file import read_tensors
 from vision_twin_slips import SLIPS, program_with
 
 WITHIN = 1e-6
@@ -44,7 +45,7 @@ def changed(config: Config, instead: Mapping[str, object]) -> Config:
         place = made
         for part in parts:
             place = place[part]
-        place[last] = place[last] + value if key.endswith("token_id") and isinstance(value, int) else value
+        place[last] = value
     return made
 
 
@@ -58,11 +59,15 @@ class Proof:
     vision: Path
 
     def __call__(
-        self, family: str, instead: Mapping[str, object] | None = None, program: Path | None = None, **keys: object
+        self,
+        family: str,
+        instead: Mapping[str, object] | None = None,
+        program: Path | None = None,
+        keys: Mapping[str, object] | None = None,
     ) -> tuple[Says, Says]:
         """Return what is said of text and of pictures; `keys` are of the source's own config."""
         folder = self.models / family
-        config = changed(read(folder / "config.json"), keys)
+        config = changed(read(folder / "config.json"), keys or {})
         nested = read(folder / "processor_config.json").get("image_processor")
         names = [name for path in folder.glob("*.safetensors") for name in read_tensors(path)]
         self.reading.instead = instead or {}
@@ -91,7 +96,10 @@ def proof(
         yield Proof(prover, reading, vision_models, vision_python)
 
 
-@pytest.mark.parametrize("family", ["idefics3", "qwen3_vl", "qwen2_5_vl", "gemma4", "mistral3", "lfm2_vl", "llava"])
+@pytest.mark.parametrize(
+    "family",
+    ["idefics3", "qwen3_vl", "qwen2_5_vl", "gemma4", "mistral3", "lfm2_vl", "llava", "llava_onevision", "glm_ocr"],
+)
 def test_what_mlx_vlm_computes_of_pictures_as_transformers_does_is_proven(proof: Proof, family: str) -> None:
     text, pictures = proof(family)
     assert text.status == "pass", text.message
@@ -141,15 +149,17 @@ def test_a_class_that_sees_otherwise_is_refused_with_the_part(
 def test_a_class_that_ignores_a_key_of_its_tower_is_refused_with_the_key(
     proof: Proof, family: str, key: str, value: object, instead: object
 ) -> None:
-    text, pictures = proof(family, {key: instead}, **{key: value})
+    text, pictures = proof(family, {key: instead}, keys={key: value})
     assert (text.status, pictures.status) == ("pass", "fail"), text.message
     assert f"it ignores {key} ({value})" in pictures.message
 
 
+NEXT = {"image_token_id": VOCABULARY - 2, "image_token_index": VOCABULARY - 2}
+
+
 @pytest.mark.usefixtures("no_search")
 @pytest.mark.parametrize(
-    ("family", "instead"),
-    [("idefics3", {"image_token_id": -1}), ("qwen3_vl", {"vision_config.spatial_merge_size": 1})],
+    ("family", "instead"), [("idefics3", NEXT), ("qwen3_vl", {"vision_config.spatial_merge_size": 1})]
 )
 def test_a_class_that_looks_for_another_token_or_merges_otherwise_is_refused(
     proof: Proof, family: str, instead: Mapping[str, object]
@@ -159,8 +169,15 @@ def test_a_class_that_looks_for_another_token_or_merges_otherwise_is_refused(
     assert "mlx-vlm" in refused.message
 
 
+@pytest.mark.usefixtures("no_search")
+def test_gemma_3_is_refused_because_of_its_attention_both_ways(proof: Proof) -> None:
+    text, pictures = proof("gemma3")
+    assert (text.status, pictures.status) == ("pass", "fail"), text.message
+    assert "the attention between tokens of one picture, which see each other both ways differs" in pictures.message
+
+
 def test_an_activation_that_the_class_does_not_read_is_named(proof: Proof) -> None:
-    text, pictures = proof("qwen3_vl", **{"vision_config.hidden_act": "silu"})
+    text, pictures = proof("qwen3_vl", keys={"vision_config.hidden_act": "silu"})
     assert (text.status, pictures.status) == ("pass", "fail")
     assert "it ignores vision_config.hidden_act (silu)" in pictures.message
 

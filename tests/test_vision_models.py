@@ -19,10 +19,12 @@ from vision_models import Compared
 ENOUGH = 1e-3
 EQUAL = (
     "gemma4",
+    "glm_ocr",
     "idefics3",
     "internvl",
     "lfm2_vl",
     "llava",
+    "llava_onevision",
     "mistral3",
     "qwen2_5_vl",
     "qwen2_vl",

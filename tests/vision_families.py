@@ -5,6 +5,7 @@ from __future__ import annotations
 import vision_gemma  # noqa: F401
 import vision_gemma4  # noqa: F401
 import vision_idefics  # noqa: F401
+import vision_later  # noqa: F401
 import vision_llama4  # noqa: F401
 import vision_llava  # noqa: F401
 import vision_others  # noqa: F401

@@ -132,12 +132,12 @@ def _writing(writer: Any, change: Callable[[str, Any], tuple[str, Any]]) -> None
     writer.write = changed
 
 
-@slip("the projector is dropped when the file is written", WRITER, "convert", "tensors-accounted")
+@slip("the projector is dropped when the file is written", WRITER, "convert", "loads-as-written")
 def projector_dropped(module: Any) -> None:
     _planning(module.ShardWriter, lambda arrays: arrays.pop(PROJECTOR, None))
 
 
-@slip("the projector is written as zeros", WRITER, "convert", "weights-alive")
+@slip("the projector is written as zeros", WRITER, "convert", "loads-as-written")
 def projector_zeroed(module: Any) -> None:
     _writing(module.ShardWriter, lambda name, bits: (name, bits * 0 if name == PROJECTOR else bits))
 
@@ -226,17 +226,17 @@ def _saving(module: Any, change: Callable[[dict[str, Any]], object]) -> None:
     module.save_config = save_config
 
 
-@slip("config.json is written without its vision part", BACKEND, "convert", "claims-kept")
+@slip("config.json is written without its vision part", BACKEND, "convert", "loads-as-written")
 def config_without_vision(module: Any) -> None:
     _saving(module, lambda config: config.pop("vision_config", None))
 
 
-@slip("config.json names another number of heads of the tower", BACKEND, "convert", "claims-kept")
+@slip("config.json names another number of heads of the tower", BACKEND, "convert", "loads-as-written")
 def config_of_other_heads(module: Any) -> None:
     _saving(module, lambda config: config["vision_config"].update(num_attention_heads=8))
 
 
-@slip("config.json names the next token for pictures", BACKEND, "convert", "claims-kept")
+@slip("config.json names the next token for pictures", BACKEND, "convert", "loads-as-written")
 def config_of_next_token(module: Any) -> None:
     _saving(module, lambda config: config.update(image_token_id=5))
 

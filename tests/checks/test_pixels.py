@@ -8,7 +8,7 @@ import pytest
 
 from mlx_publish.checks.base import Says
 from mlx_publish.checks.pixels import PIXELS
-from mlx_publish.checks.twin import TwinFacts, judge_pictures
+from mlx_publish.checks.twin import TwinFacts, judge, judge_pictures
 from mlx_publish.evidence.pixels import PixelsCompared
 from mlx_publish.evidence.proof import TwinProof
 from mlx_publish.evidence.records import from_json
@@ -75,3 +75,15 @@ def test_what_fails_with_a_picture_is_refused_and_what_was_not_shown_is_told() -
 def test_where_there_is_no_proof_its_reason_is_told() -> None:
     says = judge_pictures(TwinFacts(None, "torch is not installed"), {}, "mlx-vlm")
     assert says.message == "what mlx-vlm computes of images is not proven: torch is not installed"
+
+
+def test_a_scale_of_logits_that_both_sides_take_from_other_originals_is_told_and_does_not_refuse() -> None:
+    blame = "text_config.logit_scale"
+    text = {**TEXT, "nmse": 0.57, "position": 0}
+    seen = {"problem": "", "not_proven": "", "texts": [{**text, "pictures": count, "part": ""} for count in (1, 2)]}
+    proof = from_json(TwinProof, {**FOUND, "texts": [text, text], "pictures": seen, "blame": blame})
+    for kind, status in (("aya_vision", "warn"), ("cohere2_vision", "warn"), ("idefics3", "fail")):
+        config = {"model_type": kind, "text_config": {"logit_scale": 0.25}}
+        for says in (judge(TwinFacts(proof), config, "mlx-vlm"), judge_pictures(TwinFacts(proof), config, "mlx-vlm")):
+            assert says.status == status, (kind, says.message)
+            assert "text_config.logit_scale (0.25)" in says.message

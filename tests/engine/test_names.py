@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mlx.core as mx  # noqa: TID251
+import pytest
 
 from mlx_publish.engine.names import early, late
 from mlx_publish.model.config import ModelConfig
@@ -37,3 +38,21 @@ def test_experts_of_gpt_oss_in_bfloat16_are_turned() -> None:
     assert {name: array.shape for name, array in made.items()} == {
         "model.layers.0.mlp.experts.gate_up_proj.weight": (2, 8, 3)
     }
+
+
+@pytest.mark.parametrize("inner", [32, 64, 48])
+def test_experts_as_transformers_5_saves_them_are_turned_where_one_of_both_is_square_too(inner: int) -> None:
+    config = ModelConfig({"model_type": "qwen3_vl_moe", "text_config": {"hidden_size": 64}})
+    saved = {"a.experts.gate_up_proj": (4, 2 * inner, 64), "a.experts.down_proj": (4, 64, inner)}
+    hub = {"a.experts.gate_up_proj": (4, 64, 2 * inner), "a.experts.down_proj": (4, inner, 64)}
+    for shapes in (saved, hub):
+        made = early({name: mx.zeros(shape) for name, shape in shapes.items()}, config)
+        assert {name: tuple(array.shape) for name, array in made.items()} == hub
+
+
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "model.language_model.embed_tokens.weight"])
+def test_a_class_that_knows_no_tied_head_gets_the_embedding(name: str) -> None:
+    embedding, own = mx.ones((4, 8)), mx.zeros((4, 8))
+    config = ModelConfig({"model_type": "paddleocr_vl"})
+    assert early({name: embedding}, config)["lm_head.weight"] is embedding
+    assert early({name: embedding, "lm_head.weight": own}, config)["lm_head.weight"] is own

@@ -79,3 +79,43 @@ def test_a_name_that_mlx_lm_alone_has_is_not_given_to_mlx_vlm() -> None:
 def test_a_part_that_is_no_object_breaks_nothing(value: object) -> None:
     for kind in ("gemma3", "qwen3_vl", "qwen2_vl", "llama4", "internvl", "glm4v"):
         normalise_config({"model_type": kind, "text_config": value, "vision_config": value}, senses=True)
+
+
+GLM_OCR: dict[str, Any] = {
+    "model_type": "glm_ocr",
+    "text_config": {
+        "model_type": "glm_ocr_text",
+        "dtype": "bfloat16",
+        "rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 1.0},
+    },
+    "vision_config": {"dtype": "bfloat16", "rope_parameters": {"rope_theta": 1e4}, "depth": 2},
+}
+
+
+def test_settings_that_end_at_a_key_they_do_not_know_get_none() -> None:
+    normal, changes = normalise_config(GLM_OCR, senses=True)
+    assert normal["text_config"] == GLM_OCR["text_config"]
+    assert normal["vision_config"] == {"depth": 2}
+    assert normal["torch_dtype"] == "bfloat16"
+    assert [change.key for change in changes] == ["torch_dtype", "vision_config.dtype", "vision_config.rope_parameters"]
+    assert normalise_config(normal, senses=True) == (normal, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "read"),
+    [("hunyuan_vl", "hunyuan_vl_vision", "hunyuan_vl"), ("kimi_k25", "kimi_k25_vision", "moonvit")],
+)
+def test_an_encoder_has_the_type_that_its_class_takes(kind: str, written: str, read: str) -> None:
+    config = {"model_type": kind, "vision_config": {"model_type": written}}
+    assert normalise_config(config, senses=True)[0]["vision_config"]["model_type"] == read
+
+
+def test_paddleocr_s_text_part_is_read_on_top() -> None:
+    text = {
+        "hidden_size": 96,
+        "num_hidden_layers": 3,
+        "rope_parameters": {"rope_theta": 5e5, "mrope_section": [4, 6, 6]},
+    }
+    normal, _ = normalise_config({"model_type": "paddleocr_vl", "text_config": text}, senses=True)
+    assert (normal["hidden_size"], normal["num_hidden_layers"], normal["rope_theta"]) == (96, 3, 5e5)
+    assert normal["rope_scaling"]["mrope_section"] == [4, 6, 6]

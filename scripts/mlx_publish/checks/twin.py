@@ -38,6 +38,10 @@ class TwinFacts:
 
 # Where transformers and mlx-lm follow different originals, or where mlx-lm is the nearer one to the authors' code: by
 # model type and key what each does. Such a difference is named and does not refuse.
+_SCALED_LOGITS = (
+    "transformers 5 leaves it out of its class with images, mlx-vlm and the class of the text model multiply the "
+    "logits by it"
+)
 _GROUPED_NORM = "mlx-lm normalises each group by itself, as mamba_ssm does, and transformers all of them at once"
 DISPUTED: Mapping[str, Mapping[str, str]] = {
     "nemotron_h": dict.fromkeys(
@@ -45,13 +49,8 @@ DISPUTED: Mapping[str, Mapping[str, str]] = {
         "transformers keeps the time step at or above time_step_min, mlx-lm and the kernels of mamba_ssm above 0",
     ),
     "mamba2": {"n_groups": _GROUPED_NORM},
-    **dict.fromkeys(
-        ("aya_vision", "cohere2_vision"),
-        {
-            "logit_scale": "transformers 5 leaves it out of its class with images, mlx-vlm and the class of the text "
-            "model multiply the logits by it"
-        },
-    ),
+    "aya_vision": {"logit_scale": _SCALED_LOGITS},
+    "cohere2_vision": {"logit_scale": _SCALED_LOGITS},
     "dbrx": {"rope_theta": "transformers 5 leaves rope_theta within attn_config out, mlx-lm takes it"},
     "": {
         "truncate": "mlx-lm rounds the range of yarn to whole dimensions; of a real model's positions some thousandths "
@@ -65,7 +64,7 @@ def _equal(facts: SourceFacts) -> Says:
     return judge(facts.twin(), facts.source.config.raw, facts.loads.name)
 
 
-def judge(twin: TwinFacts, config: Mapping[str, Any], by: str = "mlx-lm") -> Says:
+def judge(twin: TwinFacts, config: Mapping[str, object], by: str = "mlx-lm") -> Says:
     """Judge the twin of a config that the converter `by` reads."""
     if twin.proof is None:
         return skipped(f"the architecture is not proven: {twin.reason}", told=True)
@@ -154,7 +153,7 @@ def _place(proof: TwinProof, config: Mapping[str, object], numbers: str) -> str:
     return f"{where} ({numbers}){part}{key}"
 
 
-def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) -> Says:
+def _different(config: Mapping[str, object], proof: TwinProof, name: str, by: str) -> Says:
     difference = f"{by} does not compute what {name} computes{_where(proof)}"
     remedy = _REMEDY.format(by=by)
     if lost := list(proof.lost):
@@ -170,7 +169,7 @@ def _different(config: Mapping[str, Any], proof: TwinProof, name: str, by: str) 
     return failed(f"{difference}: it ignores {key} ({value}) or computes it otherwise", remedy, **_details(proof))
 
 
-def _disputed(config: Mapping[str, Any], key: str) -> str:
+def _disputed(config: Mapping[str, object], key: str) -> str:
     """Return what each side does with a key where they follow different originals; empty where one is wrong."""
     last = key.rpartition(".")[2]
     return DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last, "")

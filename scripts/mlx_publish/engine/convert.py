@@ -38,7 +38,7 @@ from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.reading_proof import prove
-from mlx_publish.engine.reloading import otherwise
+from mlx_publish.engine.reloading import otherwise, unlike
 from mlx_publish.engine.repacking import by_repacking, told
 from mlx_publish.engine.rows import INTEGERS, Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
@@ -156,7 +156,7 @@ def convert(
             conversion = replace(conversion, tokenizer=comparing.result())
             if keeps_senses():
                 progress("loading what was written, as its users do")
-                conversion = replace(conversion, variants=_loaded_again(conversion.variants, orders))
+                conversion = replace(conversion, variants=_loaded_again(Path(source), conversion.variants, orders))
     finally:
         sys.setswitchinterval(interval)
         mx.set_default_device(device)  # what is measured is measured where users compute
@@ -167,11 +167,11 @@ def convert(
     return replace(conversion, reference=read, answers=answers)
 
 
-def _loaded_again(written: Mapping[str, Written], orders: Sequence[VariantOrder]) -> dict[str, Written]:
+def _loaded_again(source: Path, written: Mapping[str, Written], orders: Sequence[VariantOrder]) -> dict[str, Written]:
     """Return what is known of variants, with what the library's loader makes otherwise of those that are whole."""
     whole = {order.label: Path(order.folder) for order in orders if (Path(order.folder) / "config.json").exists()}
     return {
-        label: replace(own, reloaded=otherwise(whole[label])) if label in whole else own
+        label: replace(own, reloaded=otherwise(whole[label]) + unlike(source, whole[label])) if label in whole else own
         for label, own in written.items()
     }
 

@@ -66,7 +66,8 @@ def _patches(picture: NDArray[Any], patch: int) -> NDArray[Any]:
     """Return the patches of a picture (3, height, width) row by row, each (patch, patch, 3) as one axis."""
     channels, height, width = picture.shape
     split = picture.reshape(channels, height // patch, patch, width // patch, patch)
-    return split.transpose(1, 3, 2, 4, 0).reshape(-1, patch * patch * channels)
+    rows: NDArray[Any] = split.transpose(1, 3, 2, 4, 0).reshape(-1, patch * patch * channels)
+    return rows
 
 
 def _values(one: NDArray[np.float64], other: NDArray[np.float64], level: float) -> str:
@@ -92,17 +93,17 @@ def _why(one: NDArray[np.float64], other: NDArray[np.float64]) -> str:
 def _straight(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     """Return whether each channel of one is a straight function of the other's."""
     axis = next((number for number, size in enumerate(other.shape) if size == 3), None)
-    pairs = [(one, other)]
     if axis is not None:
-        pairs = [(one.take(number, axis), other.take(number, axis)) for number in range(3)]
-    elif other.shape[-1] % 3 == 0:
-        # Patches: by channel, either outermost or innermost.
-        pairs += [(part, whole) for part, whole in zip(np.split(one, 3, -1), np.split(other, 3, -1), strict=True)]
-        pairs = pairs[1:]
-    return all(_correlated(np.ravel(part), np.ravel(whole)) for part, whole in pairs)
+        ours, theirs = np.moveaxis(one, axis, 0), np.moveaxis(other, axis, 0)
+        return all(_correlated(ours[number], theirs[number]) for number in range(3))
+    if other.shape[-1] % 3:
+        return _correlated(one, other)
+    # Patches, whose channels are the outermost of a row.
+    pairs = zip(np.split(one, 3, -1), np.split(other, 3, -1), strict=True)
+    return all(_correlated(ours, theirs) for ours, theirs in pairs)
 
 
 def _correlated(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     if not one.std() or not other.std():
         return True
-    return bool(np.corrcoef(one, other)[0, 1] >= _STRAIGHT)
+    return bool(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1] >= _STRAIGHT)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlx_publish.model.draft import MODEL, Change
 from mlx_publish.model.spellings import add_spellings, wrap
-from mlx_publish.model.spellings_senses import add_sense_spellings
+from mlx_publish.model.spellings_senses import STRICT, add_sense_spellings
 
 LARGEST = 3.4028234663852886e38
 """Of float32; above the largest of bfloat16, which rounds it back to infinity."""
@@ -34,7 +34,7 @@ def normalise_config(config: Mapping[str, object], *, senses: bool = False) -> t
     changes += plain_floats(result)
     changes += [] if senses else wrap(result)
     parts = [("", result)]
-    if isinstance(result.get("text_config"), dict):
+    if isinstance(result.get("text_config"), dict) and not (senses and result.get("model_type") in STRICT):
         parts.append(("text_config.", result["text_config"]))
     library = "mlx-vlm" if senses else "mlx-lm"
     for prefix, part in parts:
@@ -48,7 +48,8 @@ def normalise_config(config: Mapping[str, object], *, senses: bool = False) -> t
                 changes += _yarn(below, part, f"{prefix}{key}.{name}")
     changes += _beside_text_part(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
-    nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
+    text = result.get("text_config")
+    nested = text.get("torch_dtype", text.get("dtype")) if isinstance(text, dict) else None
     if nested and "torch_dtype" not in result:
         result["torch_dtype"] = nested
         changes.append(_change("torch_dtype", f"{nested} from text_config"))

@@ -2,7 +2,7 @@
 
 mlx-vlm's settings take a default in silence where a key has another name or stands in another part: a rope base of one
 million, a width of 2,048, tokens of an image that are not the source's. Each row adds a key where it is read; of what
-is there already only the type of an encoder changes.
+is there already only the type of an encoder changes, and keys go at which a class ends.
 """
 
 from __future__ import annotations
@@ -164,6 +164,10 @@ MISSING: Mapping[str, Mapping[str, Callable[[Part], Any]]] = {
         "vision_config.num_attention_heads": _first("vision_config.attention_heads"),
         "vocab_size": _first("text_config.vocab_size"),
     },
+    "paddleocr_vl": {
+        "rope_scaling": _sections,
+        **{key: _merged(key) for key in (*_QWEN_TEXT, "use_bias", "pad_token_id", "bos_token_id", "eos_token_id")},
+    },
     "paligemma": {
         "hidden_size": _first("text_config.hidden_size"),
         "vocab_size": _first("text_config.vocab_size"),
@@ -179,13 +183,15 @@ MISSING: Mapping[str, Mapping[str, Callable[[Part], Any]]] = {
     },
 }
 
-# By model type the keys that its class ends at, where the settings of a part take no key that they do not know.
+# By model type the keys at which its class ends: the settings of its parts take none that they do not know.
 _STRANGE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "glm_ocr": {
         "text_config": ("torch_dtype", "rope_theta", "partial_rotary_factor", "rope_scaling"),
         "vision_config": ("torch_dtype", "dtype", "rope_parameters"),
     },
 }
+STRICT = frozenset(_STRANGE)
+"""Model types whose text part gets no older spelling."""
 
 # Types of encoders that transformers 5 writes, by those that mlx-vlm's class takes them by.
 _ENCODERS: Mapping[str, str] = {
@@ -215,7 +221,9 @@ def _retyped(config: dict[str, Any]) -> Iterator[Change]:
 def _without(config: dict[str, Any], strange: Mapping[str, tuple[str, ...]]) -> Iterator[Change]:
     for section, keys in strange.items():
         part = config.get(section)
-        for key in keys if isinstance(part, dict) else ():
+        if not isinstance(part, dict):
+            continue
+        for key in keys:
             if key in part:
                 del part[key]
                 place = f"{section}.{key}"

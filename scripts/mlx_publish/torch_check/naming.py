@@ -36,7 +36,7 @@ def renamed(own: Iterable[str], names: Sequence[str]) -> Mapping[str, str]:
             other for other in by_ends.get(_ends(parts), ()) if ".".join(other) not in taken and _within(parts, other)
         ]
         if near and sum(len(other) == min(map(len, near)) for other in near) == 1:
-            changed[name] = ".".join(min(near, key=len))
+            changed[name] = ".".join(next(other for other in near if len(other) == min(map(len, near))))
     return changed if len(set(changed.values())) == len(changed) else {}
 
 

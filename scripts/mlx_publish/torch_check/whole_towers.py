@@ -41,6 +41,8 @@ _COUNTS = re.compile(
 _SOFT = ("vision_soft_tokens_per_image", "default_output_length", "max_soft_tokens", "image_seq_length")
 FEWEST_SOFT = 70
 _AXIS = 256
+_SPECIALS = 50
+"""Ids at the end of the small vocabulary, which no text has."""
 _SPECIAL = re.compile(r"(?:bos|eos|pad|unk)\w*|\w+_token")
 
 
@@ -118,19 +120,20 @@ def grid_of(config: Mapping[str, object], small: Mapping[str, object]) -> Grid |
 def _pairs(
     config: Mapping[str, object], small: Mapping[str, object]
 ) -> Iterator[tuple[Mapping[str, object], Mapping[str, object]]]:
+    """Yield a part of a config with the same part of its small one, outermost first."""
     yield config, small
     for key, value in config.items():
-        if isinstance(value, Mapping) and isinstance(small.get(key), Mapping):
-            yield from _pairs(value, small[key])
+        if isinstance(value, Mapping) and isinstance(own := small.get(key), Mapping):
+            yield from _pairs(value, own)
 
 
 def tell_tokens_apart(config: Mapping[str, object], small: dict[str, Any]) -> None:
     """Give special tokens that differ in the source ids that differ, and equal ones the same."""
     ids = sorted({value for part, _ in _pairs(config, small) for _, value in _tokens(part)})
-    known = {value: VOCABULARY - 1 - place for place, value in enumerate(ids)}
+    known = {value: VOCABULARY - 1 - place % _SPECIALS for place, value in enumerate(ids)}
     for part, own in _pairs(config, small):
-        for key, value in _tokens(part):
-            own[key] = known[value]
+        if isinstance(own, dict):
+            own.update({key: known[value] for key, value in _tokens(part)})
 
 
 def _tokens(part: Mapping[str, object]) -> list[tuple[str, int]]:
