@@ -88,7 +88,9 @@ def _shrink_part(
         part["vocab_size"] = VOCABULARY  # where it is left out, both sides have a default of some hundred thousand
         towers = {key: tower for key in TOWERS if isinstance(tower := part.get(key), dict)}
         if senses:
-            small_senses(part, {key: towers[key] for key in towers if key in PICTURES}, sizes.hidden, sizes.small_hidden)
+            small_senses(
+                part, {key: towers[key] for key in towers if key in PICTURES}, sizes.hidden, sizes.small_hidden
+            )
         for key, tower in towers.items():
             if not senses or key not in PICTURES:
                 small_tower(tower, sizes.hidden, sizes.small_hidden)
