@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ from vision_slips import SLIPS, Slip, happening, python_with
 PAGE = Path(__file__).parents[1] / "docs" / "vision.md"
 STAGES = ("inspect", "convert", "smoke", "fidelity")
 BASES = sorted({one.base for one in FAULTS.values()} | {one.base for one in SLIPS.values()})
+
+
+def named(faults: Mapping[str, Fault] | Mapping[str, Slip]) -> list[Any]:
+    """Return their names; of each check's faults the first is tried in every run, the others at night."""
+    first = dict[str, str]()
+    for name, one in faults.items():
+        first.setdefault(one.check, name)
+    return [
+        name if first[one.check] == name else pytest.param(name, marks=pytest.mark.nightly)
+        for name, one in faults.items()
+    ]
 
 
 def run(user: User, source: Path, until: str, code: int | None = None) -> dict[str, dict[str, str]]:
@@ -44,7 +56,7 @@ def test_a_model_without_a_fault_passes(
     assert [(stage, check) for stage in found for check, status in found[stage].items() if status == "fail"] == []
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", named(FAULTS))
 def test_a_fault_of_the_source_is_refused_or_told(
     tmp_path: Path, vision_models: Path, vision_python: Path, torch_python: Path, name: str
 ) -> None:
@@ -59,7 +71,7 @@ def test_a_fault_of_the_source_is_refused_or_told(
     assert not (source / CANARY).exists()
 
 
-@pytest.mark.parametrize("name", SLIPS)
+@pytest.mark.parametrize("name", named(SLIPS))
 def test_a_slip_of_the_conversion_is_refused(
     tmp_path: Path, vision_models: Path, vision_python: Path, torch_python: Path, name: str
 ) -> None:

@@ -196,3 +196,49 @@ def test_towers_of_a_text_model_are_a_slip() -> None:
 def test_a_type_that_only_the_text_converter_may_have_names_that_way() -> None:
     found = find("model-type", seeing(config={**CONFIG, "model_type": "nobody"}))
     assert "modality: text" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ({"rescale_factor": 1.0}, "rescale_factor 1.0"),
+        ({"do_rescale": False}, "do_rescale false"),
+        ({"image_mean": [0.0] * 3, "image_std": [255.0] * 3}, "over a range of 0.00392"),
+        ({"rescale_factor": 1 / 127.5}, "not 1/255"),
+        ({"do_rescale": False, "do_normalize": False}, "up to 255"),
+    ],
+)
+def test_colours_of_a_range_that_no_encoder_was_trained_on_are_told(images: Mapping[str, Any], words: str) -> None:
+    found = find("processor-files", seeing(dict(IMAGES) | images))
+    assert found.status == "warn"
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, "do_normalize": False},
+        {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]},
+        {"image_mean": 0.5, "image_std": 0.5},
+        {"rescale_factor": 1 / 256},
+        {"image_mean": [123.675, 116.28, 103.53], "image_std": [58.395, 57.12, 57.375], "do_rescale": False},
+    ],
+)
+def test_colours_as_makers_normalise_them_are_not(images: Mapping[str, Any]) -> None:
+    assert find("processor-files", seeing(dict(IMAGES) | images)).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_mean": [0.48, 0.46, 0.41]}, {"size": {"longest_edge": 1456}}, {"do_resize": False, "resample": 3}]
+)
+def test_two_files_that_say_otherwise_are_told_with_both_values(change: Mapping[str, Any]) -> None:
+    own = dict(IMAGES) | {"do_resize": True}
+    found = find("processor-agrees", seeing(own, {"image_seq_len": 4, "image_processor": own | change}))
+    assert found.status == "warn"
+    assert next(iter(change)) in found.message
+    assert "processor_config.json image_processor" in found.message
+
+
+def test_two_files_that_say_the_same_in_other_words_agree() -> None:
+    other = dict(IMAGES) | {"image_mean": 0.5, "image_processor_type": "Idefics3ImageProcessorFast", "do_pad": None}
+    assert find("processor-agrees", seeing(processor={"image_processor": other})).status == "pass"

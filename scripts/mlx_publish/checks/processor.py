@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.names import shown
-from mlx_publish.model.processors import FILES, Processor, faults, oddities, processors
+from mlx_publish.model.processors import FILES, Processor, disagreements, faults, oddities, processors
 from mlx_publish.model.sense_tokens import BORDERS, PLACES, ids_of, text_of
 from mlx_publish.model.senses import kinds_in, senses_in
 from mlx_publish.model.vocabulary import read_decoder
@@ -79,6 +79,11 @@ def _agrees(facts: SourceFacts) -> Says:
     wrong = [fault for part in found for fault in _differences(part, config)]
     if wrong:
         return failed(f"config.json says otherwise: {_some(wrong)}", _CORRECT)
+    if apart := list(disagreements(found)):
+        return warned(
+            f"two files say otherwise, and clients read the one or the other: {_some(apart)}",
+            "Make the two files of the source agree; transformers 5 reads image_processor of processor_config.json.",
+        )
     return passed("sizes of patches, pictures and their tokens are those of config.json")
 
 
