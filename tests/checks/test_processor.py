@@ -229,11 +229,12 @@ def test_colours_as_makers_normalise_them_are_not(images: Mapping[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "change", [{"image_mean": [0.48, 0.46, 0.41]}, {"size": {"longest_edge": 1456}}, {"do_resize": False, "resample": 3}]
+    "change",
+    [{"image_mean": [0.48, 0.46, 0.41]}, {"size": {"longest_edge": 1456}}, {"do_resize": False, "resample": 3}],
 )
 def test_two_files_that_say_otherwise_are_told_with_both_values(change: Mapping[str, Any]) -> None:
     own = dict(IMAGES) | {"do_resize": True}
-    found = find("processor-agrees", seeing(own, {"image_seq_len": 4, "image_processor": own | change}))
+    found = find("processor-agrees", seeing(own, {"image_seq_len": 4, "image_processor": {**own, **change}}))
     assert found.status == "warn"
     assert next(iter(change)) in found.message
     assert "processor_config.json image_processor" in found.message

@@ -92,7 +92,9 @@ def oddities(processor: Processor) -> Iterator[str]:
     elif not normalised or not deviations:
         if settings.get("do_rescale") is False and settings.get("do_normalize") is False:
             yield f"{place}: do_rescale and do_normalize are false, so colours are numbers up to 255"
-    elif max(deviations) > 0 and not _RANGE[0] < (width := 255 * (factor if scaled else 1) / max(deviations)) < _RANGE[1]:
+    elif (
+        max(deviations) > 0 and not _RANGE[0] < (width := 255 * (factor if scaled else 1) / max(deviations)) < _RANGE[1]
+    ):
         why = f"rescale_factor {_short(factor)}" if scaled else "do_rescale false"
         yield f"{place}: by {why} and image_std, colours become numbers over a range of {width:.3g}, not of some units"
     elif scaled and not math.isclose(factor, _LEVEL, rel_tol=0.02):
