@@ -225,7 +225,7 @@ def test_colours_of_a_range_that_no_encoder_was_trained_on_are_told(images: Mapp
     ],
 )
 def test_colours_as_makers_normalise_them_are_not(images: Mapping[str, Any]) -> None:
-    assert find("processor-files", seeing(dict(IMAGES) | images)).status == "pass"
+    assert find("processor-files", seeing({**IMAGES, **images})).status == "pass"
 
 
 @pytest.mark.parametrize(
