@@ -75,6 +75,13 @@ def _language_head(facts: SourceFacts) -> Says:
         return passed("config.json names no architecture class; the model type decides")
     if any(_HEAD.search(name) for name in names):
         return passed(f"{names[0]} is a causal language model")
+    if (headless := _without_head(names)) is not None:
+        return headless
+    return warned(f"whether {names[0]} is a causal language model is not known", "Check the smoke test's answer.")
+
+
+def _without_head(names: tuple[str, ...]) -> Says | None:
+    """Refuse a class that is known to generate no text; None for any other."""
     if retriever := next((name for name in names if _RETRIEVER.fullmatch(name)), None):
         return failed(
             f"{retriever} gives vectors for retrieval, so it cannot generate text", "Choose the model it was made from."
@@ -84,7 +91,7 @@ def _language_head(facts: SourceFacts) -> Says:
             f"{headless} has no language-model head, so it cannot generate text",
             "Choose the causal language model (a class like LlamaForCausalLM) it was made from.",
         )
-    return warned(f"whether {names[0]} is a causal language model is not known", "Check the smoke test's answer.")
+    return None
 
 
 def _numbers(facts: SourceFacts) -> Says:
