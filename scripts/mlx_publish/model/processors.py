@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 FILES = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 _NESTED = ("image_processor", "video_processor", "feature_extractor", "audio_processor")
-_SIDE, _AREA = 1 << 15, 1 << 29
-"""Most pixels of a side, and of a picture where a size is an area."""
+_SIDE, _AREA, _LEAST_AREA = 1 << 13, 1 << 29, 1 << 22
+"""Most pixels of a side, of a picture where a size is an area, and of the area that every picture is enlarged to."""
+_SMALLEST = ("shortest_edge", "min_pixels")
+"""Keys of the area that a small picture is enlarged to."""
 _COUNT = 1 << 20
 _PIXELS = re.compile(r"(min|max)_pixels")
 _AREAS = ("merge_size", "temporal_patch_size")
@@ -92,7 +94,9 @@ def oddities(processor: Processor) -> Iterator[str]:
     elif not normalised or not deviations:
         if settings.get("do_rescale") is False and settings.get("do_normalize") is False:
             yield f"{place}: do_rescale and do_normalize are false, so colours are numbers up to 255"
-    elif max(deviations) > 0 and not _RANGE[0] < (width := 255 * (factor if scaled else 1) / max(deviations)) < _RANGE[1]:
+    elif (
+        max(deviations) > 0 and not _RANGE[0] < (width := 255 * (factor if scaled else 1) / max(deviations)) < _RANGE[1]
+    ):
         why = f"rescale_factor {_short(factor)}" if scaled else "do_rescale false"
         yield f"{place}: by {why} and image_std, colours become numbers over a range of {width:.3g}, not of some units"
     elif scaled and not math.isclose(factor, _LEVEL, rel_tol=0.02):
@@ -134,16 +138,21 @@ def _each(value: object) -> list[float]:
 def _faults(key: str, value: object, *, area: bool) -> Iterator[str]:
     if any(not math.isfinite(number) for number in _floats(value)):
         yield f"{key} has no finite number"
-    elif value is None or isinstance(value, (str, bool)):
+    elif value is None:
         return
     elif _PIXELS.fullmatch(key):
-        yield from _whole(key, [value], _AREA)
+        yield from _whole(key, [value], _LEAST_AREA if key in _SMALLEST else _AREA)
     elif _SIZES.fullmatch(key):
+        if area and isinstance(value, Mapping):
+            for name in _SMALLEST:
+                yield from _whole(f"{key}.{name}", _numbers(value.get(name, 1)), _LEAST_AREA)
         yield from _whole(key, _numbers(value), _AREA if area else _SIDE)
     elif _SMALL.fullmatch(key):
         yield from _whole(key, _numbers(value), _MOST_SMALL)
     elif _COUNTS.fullmatch(key):
         yield from _whole(key, _numbers(value), _COUNT)
+    elif isinstance(value, (str, bool)):
+        return
     elif key == "rescale_factor" and not (isinstance(value, (int, float)) and 0 < value <= 1):
         yield f"{key} is {_short(value)}, by which no colour is a number up to 1"
     elif key == "resample" and type(value) is int and value not in _FILTERS:
@@ -164,7 +173,7 @@ def _numbers(value: object) -> list[object]:
     """Return the numbers of a size: one, two of a list, or those of a mapping by side."""
     if isinstance(value, Mapping):
         return [item for item in value.values() if item is not None]
-    return list(value) if isinstance(value, list) else [value]
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
 
 
 def _floats(value: object) -> Iterator[float]:
