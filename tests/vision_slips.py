@@ -377,6 +377,16 @@ def processor_defaults(folder: Path) -> None:
     _edited(folder, "preprocessor_config.json", lambda content: content.update(image_mean=mean, image_std=std))
 
 
+@slip("preprocessor_config.json is written anew with a mean rounded to two digits", "", "convert", "tokenizer-same")
+def processor_rounded(folder: Path) -> None:
+    _edited(folder, "preprocessor_config.json", lambda content: content.update(image_mean=[0.501, 0.499, 0.5]))
+
+
+@slip("video_preprocessor_config.json is left behind", "", "convert", "tokenizer-same", "qwen3_vl")
+def video_processor_left_behind(folder: Path) -> None:
+    (folder / "video_preprocessor_config.json").unlink()
+
+
 @slip("mean and deviation change places", "", "convert", "pixels-equal", "qwen3_vl")
 def processor_mean_and_deviation(folder: Path) -> None:
     def change(content: dict[str, Any]) -> None:

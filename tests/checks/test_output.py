@@ -19,6 +19,7 @@ from samples import quantized_layer, weight_file
 SOURCE = (TensorInfo("layer.weight", "BF16", (64, 256), 2 * 64 * 256),)
 AFFINE = {"bits": 4, "group_size": 64, "mode": "affine"}
 SIDE = {"tokenizer.json": "a", "tokenizer_config.json": "b", "LICENSE": "c"}
+SEES = {"preprocessor_config.json": "e", "video_preprocessor_config.json": "f"}
 
 
 def header(bits: int = 4, group: int = 64, **more: str) -> tuple[TensorInfo, ...]:
@@ -196,6 +197,18 @@ FAILING: list[tuple[str, Built, str, str]] = [
     ),
     ("tokenizer-same", replace(GOOD, sha256=SIDE | {"tokenizer.json": "x"}), "source's: tokenizer.json", "--force"),
     ("tokenizer-same", replace(GOOD, sha256={}), "tokenizer.json, tokenizer_config.json", "--force"),
+    (
+        "tokenizer-same",
+        replace(GOOD, source_sha256=SIDE | SEES, sha256=SIDE | SEES | {"preprocessor_config.json": "x"}),
+        "source's: preprocessor_config.json",
+        "--force",
+    ),
+    (
+        "tokenizer-same",
+        replace(GOOD, source_sha256=SIDE | SEES, sha256=SIDE),
+        "preprocessor_config.json, video_preprocessor_config.json",
+        "--force",
+    ),
     ("legal-files", replace(GOOD, sha256={}), "not carried over: LICENSE", "--force"),
     ("legal-files", replace(GOOD, sha256=SIDE | {"LICENSE": "x"}), "not carried over: LICENSE", "--force"),
 ]

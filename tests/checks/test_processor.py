@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -86,7 +87,7 @@ def test_without_one_nobody_can_make_numbers_of_a_picture() -> None:
         ({"image_mean": [0.5] * 4}, "different numbers of colours"),
         ({"image_mean": ["a", 0.5, 0.5]}, "not a number for each colour"),
         ({"image_mean": [1e9, 0.5, 0.5]}, "not a number for each colour"),
-        ({"size": {"longest_edge": 10**9}}, "size is 1000000000, not a whole number from 1 to 32,768"),
+        ({"size": {"longest_edge": 10**9}}, "size is 1000000000, not a whole number from 1 to 8,192"),
         ({"size": {"height": -1, "width": 56}}, "size is -1"),
         ({"crop_size": {"height": "56", "width": 56}}, "crop_size is '56'"),
         ({"patch_size": 0}, "patch_size is 0"),
@@ -196,3 +197,113 @@ def test_towers_of_a_text_model_are_a_slip() -> None:
 def test_a_type_that_only_the_text_converter_may_have_names_that_way() -> None:
     found = find("model-type", seeing(config={**CONFIG, "model_type": "nobody"}))
     assert "modality: text" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ({"rescale_factor": 1.0}, "rescale_factor 1.0"),
+        ({"do_rescale": False}, "do_rescale false"),
+        ({"image_mean": [0.0] * 3, "image_std": [255.0] * 3}, "over a range of 0.00392"),
+        ({"rescale_factor": 1 / 127.5}, "not 1/255"),
+        ({"do_rescale": False, "do_normalize": False}, "up to 255"),
+    ],
+)
+def test_colours_of_a_range_that_no_encoder_was_trained_on_are_told(images: Mapping[str, Any], words: str) -> None:
+    found = find("processor-files", seeing(dict(IMAGES) | images))
+    assert found.status == "warn"
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, "do_normalize": False},
+        {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]},
+        {"image_mean": 0.5, "image_std": 0.5},
+        {"rescale_factor": 1 / 256},
+        {"image_mean": [123.675, 116.28, 103.53], "image_std": [58.395, 57.12, 57.375], "do_rescale": False},
+    ],
+)
+def test_colours_as_makers_normalise_them_are_not(images: Mapping[str, Any]) -> None:
+    assert find("processor-files", seeing({**IMAGES, **images})).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image_mean": [0.48, 0.46, 0.41]}, {"size": {"longest_edge": 1456}}, {"do_resize": False, "resample": 3}],
+)
+def test_two_files_that_say_otherwise_are_told_with_both_values(change: Mapping[str, Any]) -> None:
+    own = dict(IMAGES) | {"do_resize": True}
+    found = find("processor-agrees", seeing(own, {"image_seq_len": 4, "image_processor": {**own, **change}}))
+    assert found.status == "warn"
+    assert next(iter(change)) in found.message
+    assert "processor_config.json image_processor" in found.message
+
+
+def test_two_files_that_say_the_same_in_other_words_agree() -> None:
+    other = dict(IMAGES) | {"image_mean": 0.5, "image_processor_type": "Idefics3ImageProcessorFast", "do_pad": None}
+    assert find("processor-agrees", seeing(processor={"image_processor": other})).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"size": {"longest_edge": 500_000_000, "shortest_edge": 400_000_000}},
+        {"min_pixels": 10**8},
+        {"size": "224"},
+        {"patch_size": "16"},
+        {"max_pixels": "\x1b[31m" * 1000},
+        {"merge_size": True},
+        {"size": [[1]]},
+    ],
+)
+def test_sizes_that_no_picture_has_are_refused_before_one_is_drawn(images: Mapping[str, Any]) -> None:
+    found = find("processor-files", seeing(dict(QWEN) | images, config={**CONFIG, "model_type": "qwen3_vl"}))
+    assert found.status == "fail"
+    assert found.message.isprintable()
+    assert len(found.message) < 400
+
+
+def test_a_side_that_every_picture_is_enlarged_to_is_bounded() -> None:
+    assert find("processor-files", seeing(dict(IMAGES) | {"size": {"longest_edge": 32_760}})).status == "fail"
+
+
+@pytest.mark.parametrize(
+    "size", [{"longest_edge": 16_777_216, "shortest_edge": 65_536}, {"longest_edge": None, "shortest_edge": 3136}, None]
+)
+def test_sizes_of_makers_are_not(size: Mapping[str, Any] | None) -> None:
+    images = dict(QWEN) | {"size": size, "min_pixels": 3136, "max_pixels": 12_845_056}
+    assert find("processor-files", seeing(images, config={**CONFIG, "model_type": "qwen3_vl"})).status == "pass"
+
+
+def tokens_of(**config: object) -> SourceFacts:
+    """Return a source of a family without a text of its own for images, whose tokenizer has four tokens."""
+    texts = ("<image>", "</s>", "<video>", "<end>")
+    source = seeing(config={**CONFIG, "model_type": "seer", **config})
+    entries = source.source.files.contents  # type: ignore[attr-defined]
+    decoder = {str(number): {"content": text} for number, text in enumerate(texts, 1)}
+    entries["tokenizer_config.json"] = json.dumps({"added_tokens_decoder": decoder, "eos_token": "</s>"}).encode()
+    return replace(source, loads=replace(SEES, types=SEES.types | {"seer"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "words"),
+    [
+        ({"image_token_id": True}, "fail", "image_token_id of config.json is True, not an id"),
+        ({"image_token_id": "4"}, "fail", "not an id"),
+        ({"image_token_id": 4.0}, "fail", "not an id"),
+        ({"image_token_id": [1]}, "fail", "not an id"),
+        ({"image_token_id": 2, "eos_token_id": [2]}, "fail", "at which an answer ends, too"),
+        ({"image_token_id": 2, "text_config": {"eos_token_id": 2}}, "fail", "at which an answer ends, too"),
+        ({"image_token_id": 1, "video_token_id": 1}, "warn", "and so is video_token_id"),
+        ({"image_token_id": 1, "vision_end_token_id": 1}, "warn", "and so is vision_end_token_id"),
+        ({"vision_start_token_id": 3, "vision_end_token_id": 3}, "warn", "by the same id, 3"),
+        ({"image_token_id": 1, "image_token_index": 1, "video_token_id": 3, "eos_token_id": 2}, "pass", "<image> (1)"),
+        ({"image_token_id": 1, "video_token_id": None, "boi_token_id": 3, "eoi_token_id": 4}, "pass", "<image> (1)"),
+    ],
+)
+def test_an_id_of_a_picture_is_one_and_its_own(config: dict[str, Any], status: str, words: str) -> None:
+    found = find("sense-tokens", tokens_of(**config))
+    assert found.status == status
+    assert words in found.message

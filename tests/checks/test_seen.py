@@ -228,3 +228,19 @@ def test_a_move_is_measured_beside_the_sources() -> None:
     assert move.alike == pytest.approx(1)
     assert moved(apart(MOVE, 0.0), apart(MOVE)).alike is None
     assert moved(apart(MOVE, -1.0), apart(MOVE)).alike == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("written", "status"),
+    [
+        ("<image><image>", "warn"),
+        ("<|vision_start|><|image_pad|><|vision_end|><|vision_start|><|image_pad|><|vision_end|>", "warn"),
+        ("[IMG][IMG]", "warn"),
+        ("<|vision_start|><|image_pad|><|vision_end|>", "pass"),
+        ("<|media_start|>image<|media_content|><|media_pad|><|media_end|>", "pass"),
+    ],
+)
+def test_a_template_with_two_places_for_one_picture_is_told(written: str, status: str) -> None:
+    both = text(f"user: {written}What?")
+    slots = SlotsRendered({"picture first": Slots(both, both, "user: What?", "user: What?")}, "parts")
+    assert judged(perceived(), perceived(), slots)["picture-slots"].status == status

@@ -125,9 +125,10 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
     spared |= frozenset() if evidence.drafter else _HEADS
     spared |= frozenset() if evidence.adapter else _OF_ADAPTERS
     spared |= _SEEN - evidence.perceives
-    spared |= frozenset() if evidence.fidelity and evidence.fidelity.pictures else _PICTURED
+    spared |= frozenset() if evidence.sees or (evidence.fidelity and evidence.fidelity.pictures) else _PICTURED
     spared |= frozenset() if evidence.benchmark and evidence.benchmark.picture else _TIMED
-    spared |= frozenset() if evidence.model.towers else _TOWERS
+    spared |= frozenset() if evidence.takes_more or evidence.model.towers else _TOWERS
+    spared |= frozenset() if evidence.sees else frozenset({"pixels-equal"})
     if lacking := [name for name in known if name not in ids and name not in spared]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

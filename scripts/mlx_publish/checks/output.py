@@ -12,7 +12,7 @@ from mlx_publish.evidence.conversion import KeptLayers, MadeOn, Towers
 from mlx_publish.methods.plan import target_of
 from mlx_publish.model.config import DTYPES
 from mlx_publish.model.kept import rounded_wider, sentence
-from mlx_publish.model.select import is_legal, is_tokenizer
+from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.senses import LANGUAGE
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count, unpacked
@@ -202,10 +202,13 @@ def _precision(built: Built) -> Says:
 
 def _tokenizer(built: Built) -> Says:
     names = [path for path in built.source_sha256 if is_tokenizer(path) and path not in built.repaired]
-    changed = [path for path in names if built.sha256.get(path) != built.source_sha256[path]]
+    # What makes numbers of pictures and sounds: a mean that is a little off moves no check of drawn pictures.
+    processor = [path for path in built.source_sha256 if path in PROCESSOR and path not in built.repaired]
+    changed = [path for path in (*names, *processor) if built.sha256.get(path) != built.source_sha256[path]]
     if changed:
         return failed(f"differs from the source's: {', '.join(changed)}", AGAIN)
-    return passed(f"{len(names)} tokenizer file(s), byte for byte the source's")
+    more = f" and {len(processor)} of its processor" if processor else ""
+    return passed(f"{len(names)} tokenizer file(s){more}, byte for byte the source's")
 
 
 def _legal(built: Built) -> Says:

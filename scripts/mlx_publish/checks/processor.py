@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.names import shown
-from mlx_publish.model.processors import FILES, Processor, faults, oddities, processors
-from mlx_publish.model.sense_tokens import BORDERS, PLACES, ids_of, text_of
+from mlx_publish.model.processors import FILES, Processor, disagreements, faults, oddities, processors
+from mlx_publish.model.sense_tokens import BORDERS, PLACES, ends_of, ids_of, no_ids, text_of
 from mlx_publish.model.senses import kinds_in, senses_in
 from mlx_publish.model.vocabulary import read_decoder
 
@@ -79,6 +79,11 @@ def _agrees(facts: SourceFacts) -> Says:
     wrong = [fault for part in found for fault in _differences(part, config)]
     if wrong:
         return failed(f"config.json says otherwise: {_some(wrong)}", _CORRECT)
+    if apart := list(disagreements(found)):
+        return warned(
+            f"two files say otherwise, and clients read the one or the other: {_some(apart)}",
+            "Make the two files of the source agree; transformers 5 reads image_processor of processor_config.json.",
+        )
     return passed("sizes of patches, pictures and their tokens are those of config.json")
 
 
@@ -153,6 +158,8 @@ def _section(config: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 def _tokens_there(facts: SourceFacts) -> Says:
     config, vocabulary = facts.source.config.raw, facts.source.vocabulary
+    if wrong := no_ids(config):
+        return failed(f"{wrong[0]} of config.json is {shown(repr(config[wrong[0]]))}, not an id", "Correct it in config.json.")
     said = facts.source.json("tokenizer_config.json") or {}
     known = {**vocabulary.pieces, **read_decoder(said), **vocabulary.added}
     if not known:
@@ -174,10 +181,33 @@ def _tokens_there(facts: SourceFacts) -> Says:
                 f"{known[text]}",
                 "Correct the id in config.json.",
             )
+    if says := _shared(config, by_id):
+        return says
     if lost := [f"{key} {number}" for key, number in ids_of(config, BORDERS) if number not in by_id]:
         return warned(f"config.json names tokens that the tokenizer does not have: {', '.join(lost)}")
     named = ", ".join(f"{shown(by_id[number])} ({number})" for number in dict.fromkeys(places.values()))
     return passed(f"the tokenizer has the tokens that stand for images and sounds: {named or 'none is named'}")
+
+
+def _shared(config: Mapping[str, object], by_id: Mapping[int, str]) -> Says | None:
+    """Judge an id that stands for a picture and for something else: one of both is never seen, or never ends."""
+    places, borders = dict(ids_of(config, PLACES)), dict(ids_of(config, BORDERS))
+    ends = ends_of(config)
+    for key, number in places.items():
+        what = f"{key} of config.json is {number}, {shown(by_id[number])}"
+        if number in ends:
+            return failed(f"{what}, at which an answer ends, too", "Correct the id in config.json.")
+        sense = key.partition("_")[0]
+        others = {other: id_ for other, id_ in places.items() if other.partition("_")[0] != sense} | borders
+        if twice := next((other for other, id_ in others.items() if id_ == number), ""):
+            return warned(f"{what}, and so is {twice}", "Correct the id in config.json.")
+    begins, closes = (
+        next((id_ for key, id_ in borders.items() if key.startswith(names)), None)
+        for names in (("boi", "vision_start", "image_start"), ("eoi", "vision_end", "image_end"))
+    )
+    if begins is not None and begins == closes:
+        return warned(f"config.json begins and ends images by the same id, {begins}", "Correct the ids in config.json.")
+    return None
 
 
 PROCESSOR: tuple[Check[SourceFacts], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ _IGNORES = 0.1
 _OTHERWISE = 0.5
 """Likeness below which a model is moved otherwise than the source. At 4 bits most toys keep 0.9, at 2 bits 0.3."""
 _OPPOSITE = -0.2
+_TOKEN = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
+"""How families write tokens that stand for media."""
 _QUOTED = 80  # characters of a slot or an answer
 _FILES = "Compare preprocessor_config.json, processor_config.json and the chat template of source and output."
 _TOWER = "Compare config.json, tower and projector of source and output; convert.json lists the tensors."
@@ -83,11 +86,22 @@ def _slots(facts: SeenFacts) -> Says:
     if facts.slots.users == "none" or lacking:
         return warned("mlx_vlm.generate puts no picture into the prompts of this family; give it the messages yourself")
     first = next(iter(facts.slots.dialogues.values()))
+    if token := _twice(slot(first.made.text, first.made_without)):
+        return warned(
+            f"the source's chat template writes {token[:_QUOTED]!r} twice for one picture or sound: a place stays empty",
+            "Correct the chat template in the source, or ask its makers; transformers refuses such a prompt.",
+        )
     shown = slot(first.made.text, first.made_without)[:_QUOTED]
     return passed(
         f"{count} dialogues with media give the same ids as the source's; a picture or sound becomes {shown!r}",
         written_by_mlx_vlm=facts.slots.users,
     )
+
+
+def _twice(written: str) -> str:
+    """Return a token that a place for one medium has more than once; empty if there is none."""
+    tokens = _TOKEN.findall(written)
+    return next((token for token in tokens if tokens.count(token) > 1), "")
 
 
 def _lacks(text: RenderedText, dialogue: Slots) -> bool:

@@ -173,6 +173,7 @@ class TowerSpec(Open):
     bytes: Count
     dtypes: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)]
     bits: Count | None = None
+    group_size: Count | None = None
 
 
 class ModelSpec(Open):
@@ -191,6 +192,12 @@ class ModelSpec(Open):
     read_from: ReadFromSpec | None = None
     streamed: bool | None = None
     towers: list[TowerSpec] | None = Field(default=None, max_length=100)
+
+    @property
+    def towers_quantized(self) -> tuple[int, int] | None:
+        """Bits and group size of linear layers of towers; None where all have the source's numbers."""
+        packed = next((tower for tower in self.towers or () if tower.bits), None)
+        return (packed.bits, packed.group_size or 64) if packed and packed.bits else None
 
 
 class Rung(Record):
@@ -303,12 +310,26 @@ class Evidence(Record):
         What mlx-vlm made takes more than text, so without any evidence lacks them all.
         """
         media = self.smoke.pictures if self.smoke else None
+        seen = {"picture-answers", "picture-seen"} if self.smoke and self.sees else set[str]()
         if media is None:
-            return frozenset({"picture-slots"} if self.smoke and "mlx-vlm" in self.tools else ())
+            return frozenset({"picture-slots"} | seen if self.smoke and self.takes_more else seen)
         endings = {answer.file.rpartition(".")[2] for answer in media.answers}
-        seen = ("picture-answers", "picture-seen") if "png" in endings else ()
-        heard = ("sound-heard",) if "wav" in endings or "audio" in media.untested else ()
-        return frozenset({"picture-slots", *seen, *heard})
+        if "png" in endings:
+            seen |= {"picture-answers", "picture-seen"}
+        heard = {"sound-heard"} if "wav" in endings or "audio" in media.untested else set[str]()
+        return frozenset({"picture-slots"} | seen | heard)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether the converter keeps what takes more than text, whatever the evidence says of it."""
+        return "mlx-vlm" in self.tools
+
+    @property
+    def sees(self) -> bool:
+        """Whether there is a part for images; where the parts are not listed, what mlx-vlm made has one."""
+        if not self.model.towers:
+            return self.takes_more
+        return any(tower.sense in ("images", "video") for tower in self.model.towers)
 
     @property
     def licence_of_adapter(self) -> str | None:

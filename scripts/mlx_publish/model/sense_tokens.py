@@ -48,6 +48,20 @@ def ids_of(config: Mapping[str, object], keys: re.Pattern[str]) -> Iterator[tupl
             yield key, value
 
 
+def no_ids(config: Mapping[str, object]) -> list[str]:
+    """Return the keys of ids whose value is none, as a text."""
+    keys = (key for key in config if PLACES.fullmatch(key) or BORDERS.fullmatch(key))
+    return [key for key in keys if config[key] is not None and type(config[key]) is not int]
+
+
+def ends_of(config: Mapping[str, object]) -> frozenset[int]:
+    """Return the ids at which an answer ends, of the whole model and of its language model."""
+    text = config.get("text_config")
+    said = [part.get("eos_token_id") for part in (config, text) if isinstance(part, Mapping)]
+    each = [one for value in said for one in (value if isinstance(value, list) else [value])]
+    return frozenset(one for one in each if type(one) is int)
+
+
 def text_of(config: Mapping[str, object], *said: Mapping[str, object]) -> tuple[str, ...]:
     """Return the texts that may stand for an image: those of the family, else that of the processor's files.
 

@@ -37,7 +37,7 @@ _REPORT = {
 _SURE = tuple(key for key in _REPORT if key not in ("proof", "drafter", *MEASURED))
 _BY_THE_HOUR = frozenset({"not-taken", "revision"})
 """Checks that say another thing when a recipe is pinned, or once the destination exists; no card repeats them."""
-_OF_THE_MACHINE = frozenset({"twin-equal", "room"})
+_OF_THE_MACHINE = frozenset({"twin-equal", "twin-pictures", "room"})
 """Their numbers are of one job: last digits of torch on one machine, room for as many variants as the job had."""
 _OF_ANY_MACHINE = frozenset({"model.made_on.architecture", "model.made_on.system", "model.streamed"})
 """The same bytes come from any processor and system, and whether the source fits on the disk beside them or not, so
