@@ -59,7 +59,7 @@ def _make(there: Path) -> str:
     wanted.write_text(requirements(), encoding="utf-8")
     options = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(wanted))
     if said := run(there, *_installer(own), *options):
-        return f"mlx-vlm cannot be installed: {said}"
+        return said
     (there / ".lock").unlink(missing_ok=True)
     # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
     run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))

@@ -37,8 +37,9 @@ VISION_FAMILIES = (
     "llava",
     "llava_onevision",
     "glm_ocr",
+    "gemma3",
 )
-"""Of which mlx-vlm 0.7.10 computes what transformers does."""
+"""mlx-vlm 0.7.10 computes what transformers does of all but Gemma 3, whose pictures it reads from left to right."""
 
 
 def pytest_configure() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from mlx_publish.chat.media import asked_in
+from mlx_publish.chat.media import MOST_TOKENS, asked_in
 from mlx_publish.chat.pictures import PICTURES, SIZE
 from mlx_publish.chat.sounds import SOUNDS
 from samples import length, make_evidence
@@ -50,6 +50,7 @@ def make_seeing(**changes: Any) -> dict[str, Any]:
             for number, contrast in enumerate(PICTURES)
         },
         "picture_size": SIZE,
+        "most_tokens": MOST_TOKENS,
     }
     found["fidelity"]["pictures"] = {
         "pictures": 6, "image_tokens": 1536, "positions": 384, "mean_kld": 0.0612, "mean_kld_error": 0.0041,

@@ -9,6 +9,7 @@ INPUTS is a file that mlx-vlm's processor of FOLDER is asked for where it does n
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 Inputs = dict[str, NDArray[Any]]
 QUESTION = "What is left of the blue square?"
 SIZE = 90, 70
+_TYPES = ("mm_token_type_ids", "token_type_ids")
+"""What transformers' processors say of each token: 1 of a picture."""
 _PATCHES = frozenset({"gemma4"})
 """Families whose pictures mlx-vlm wants whole, and transformers in patches, which mlx-vlm takes as well."""
 
@@ -56,7 +59,7 @@ def by_mlx_vlm(folder: Path, inputs: Path) -> NDArray[np.float32]:
     mx.set_default_device(mx.cpu)
     model, processor = utils.load(str(folder))
     if not inputs.exists():
-        np.savez(inputs, **cast("dict[str, Any]", _asked(model, processor)))
+        np.savez(inputs, **cast("dict[str, Any]", _asked(folder, model, processor)))
 
     def widened(array: Any) -> Any:
         return array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
@@ -69,13 +72,22 @@ def by_mlx_vlm(folder: Path, inputs: Path) -> NDArray[np.float32]:
     return np.array(computed.logits[0].astype(mx.float32))
 
 
-def _asked(model: Any, processor: Any) -> Inputs:
+def _asked(folder: Path, model: Any, processor: Any) -> Inputs:
     from mlx_vlm.prompt_utils import apply_chat_template  # noqa: PLC0415, TID251
     from mlx_vlm.utils import prepare_inputs  # noqa: PLC0415, TID251
 
     prompt = apply_chat_template(processor, model.config, QUESTION, num_images=1)
     made = prepare_inputs(processor, images=[picture()], prompts=prompt, add_special_tokens=False)
-    return {key: np.array(value) for key, value in made.items() if value is not None and hasattr(value, "shape")}
+    arrays = {key: np.array(value) for key, value in made.items() if value is not None and hasattr(value, "shape")}
+    return arrays | (_patches(folder) if model.config.model_type in _PATCHES else {})
+
+
+def _patches(folder: Path) -> Inputs:
+    import transformers  # noqa: PLC0415, TID251
+
+    processor = transformers.AutoImageProcessor.from_pretrained(str(folder), backend="pil")
+    made = processor(images=[picture()], return_tensors="np")
+    return {key: np.asarray(value) for key, value in made.items() if hasattr(value, "shape")}
 
 
 def by_transformers(folder: Path, inputs: Path) -> NDArray[np.float32]:
@@ -85,13 +97,11 @@ def by_transformers(folder: Path, inputs: Path) -> NDArray[np.float32]:
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     given = dict(np.load(inputs))
-    if config["model_type"] in _PATCHES:
-        processor = transformers.AutoImageProcessor.from_pretrained(str(folder), backend="pil")
-        made = processor(images=[picture()], return_tensors="np")
-        given |= {key: np.asarray(value) for key, value in made.items() if hasattr(value, "shape")}
-        np.savez(inputs, **given)
     kind = getattr(transformers, config["architectures"][0])
     model = kind.from_pretrained(str(folder), dtype=torch.float32, attn_implementation="eager").eval()
+    taken = inspect.signature(model.forward).parameters
+    images = given["input_ids"] == config.get("image_token_id", -1)
+    given |= {name: images.astype(np.int64) for name in _TYPES if name in taken and name not in given}
     with torch.inference_mode():
         computed = model(**{key: torch.from_numpy(value) for key, value in given.items()}, use_cache=False)
     logits: NDArray[np.float32] = computed.logits[0].float().numpy()

@@ -110,6 +110,13 @@ def test_what_was_not_measured_is_said_with_its_reason() -> None:
     assert "## Pictures" not in text
 
 
+def test_an_answer_says_after_how_many_tokens_it_is_cut_where_evidence_knows() -> None:
+    found = make_seeing()
+    assert "**Answer** (greedy decoding, at most 24 tokens)" in card(found)
+    del found["smoke"]["pictures"]["most_tokens"]
+    assert "**Answer** (greedy decoding)\n" in card(found).partition("## Pictures")[2]
+
+
 def test_what_it_takes_and_was_not_given_is_listed() -> None:
     said = limits(Evidence.of(make_hearing()))
     assert "It takes video, which was not tested: videos are not drawn." in said

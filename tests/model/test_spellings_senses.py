@@ -103,7 +103,11 @@ def test_settings_that_end_at_a_key_they_do_not_know_get_none() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "written", "read"),
-    [("hunyuan_vl", "hunyuan_vl_vision", "hunyuan_vl"), ("kimi_k25", "kimi_k25_vision", "moonvit")],
+    [
+        ("hunyuan_vl", "hunyuan_vl_vision", "hunyuan_vl"),
+        ("kimi_k25", "kimi_k25_vision", "moonvit"),
+        ("paddleocr_vl", "paddleocr_vl_vision", "paddleocr_vl"),
+    ],
 )
 def test_an_encoder_has_the_type_that_its_class_takes(kind: str, written: str, read: str) -> None:
     config = {"model_type": kind, "vision_config": {"model_type": written}}

@@ -189,3 +189,12 @@ def nested(levels: int) -> dict[str, Any]:
 def test_strange_configs_become_small_ones(config: dict[str, Any]) -> None:
     found = json.dumps(shrink(config).config)
     assert len(found) < 20_000
+
+
+def test_a_width_that_a_projector_is_written_for_stays_where_pictures_are_shown() -> None:
+    text = {**LLAMA, "model_type": "paddleocr_vl", "hidden_size": 1024, "num_attention_heads": 16, "head_dim": 128}
+    vision = {"hidden_size": 1152, "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14}
+    config = {**text, "vision_config": vision}
+    assert shrink(config, senses=True).config["hidden_size"] == 1024
+    assert shrink(config).config["hidden_size"] < 1024
+    assert shrink({**config, "model_type": "qwen2_vl"}, senses=True).config["hidden_size"] < 1024

@@ -1083,6 +1083,12 @@ def pictures(environment):
             @internalcode
             def t_3(*unused):
                 raise TemplateRuntimeError("No filter named 'wrapped' found.")
+        try:
+            t_4 = environment.tests['defined']
+        except KeyError:
+            @internalcode
+            def t_4(*unused):
+                raise TemplateRuntimeError("No test named 'defined' found.")
         pass
         if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and (environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown') or environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'answers'))):
             pass
@@ -1096,7 +1102,13 @@ def pictures(environment):
                 pass
                 yield '**user**\n\n'
                 yield str(environment.finalize(t_1(t_3(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'question')), 'text', 4000)))
-                yield '\n\n**Answer** (greedy decoding)\n\n'
+                yield '\n\n**Answer** (greedy decoding'
+                if t_4(environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'most_tokens')):
+                    pass
+                    yield ', at most '
+                    yield str(environment.finalize(environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke'), 'pictures'), 'most_tokens')))
+                    yield ' tokens'
+                yield ')\n\n'
                 yield str(environment.finalize(t_1(t_3(environment.getattr(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown'), 'answer')), 'text', 4000)))
                 yield '\n\n'
             yield str(environment.finalize(environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'right')))
@@ -1115,7 +1127,7 @@ def pictures(environment):
             yield '\n'
 
     blocks = {}
-    debug_info = '1=32&4=35&5=38&8=40&11=43&15=45&18=47&19=51&22=59'
+    debug_info = '1=38&4=41&5=44&8=46&11=49&13=51&15=57&18=59&19=63&22=71'
     return locals()
 
 
@@ -1226,6 +1238,12 @@ def use(environment):
             @internalcode
             def t_3(*unused):
                 raise TemplateRuntimeError("No filter named 'first' found.")
+        try:
+            t_4 = environment.tests['defined']
+        except KeyError:
+            @internalcode
+            def t_4(*unused):
+                raise TemplateRuntimeError("No test named 'defined' found.")
         pass
         l_0_smoke = environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'smoke')
         context.vars['smoke'] = l_0_smoke
@@ -1238,7 +1256,13 @@ def use(environment):
         yield '\n```\n\n### Python\n\n'
         if ((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived) and environment.getattr((undefined(name='perceived') if l_0_perceived is missing else l_0_perceived), 'shown')):
             pass
-            yield 'This exact snippet was tested; its output is under [Pictures](#pictures).\n'
+            yield 'The smoke test asked this, greedily'
+            if t_4(environment.getattr(environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'pictures'), 'most_tokens')):
+                pass
+                yield ', for at most '
+                yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke), 'pictures'), 'most_tokens')))
+                yield ' tokens'
+            yield '; the answer is under [Pictures](#pictures).\n'
         elif ((undefined(name='smoke') if l_0_smoke is missing else l_0_smoke) and (not (undefined(name='perceived') if l_0_perceived is missing else l_0_perceived))):
             pass
             yield 'This exact snippet was tested; its output is under [Example](#example).\n'
@@ -1388,7 +1412,7 @@ def use(environment):
             l_1_title = l_1_value = missing
 
     blocks = {}
-    debug_info = '1=42&2=45&6=49&11=51&13=54&17=58&19=60&20=63&22=67&25=70&32=74&34=76&35=78&41=85&44=88&45=91&50=96&54=98&56=100&59=103&62=105&64=107&65=109&69=112&72=114&75=118&76=129&80=137&83=140&85=142&89=148&91=152&94=154&97=157&98=161&99=165&100=175&105=181&108=184&110=186&114=189&121=192&122=196'
+    debug_info = '1=48&2=51&6=55&11=57&12=60&13=66&17=70&19=72&20=75&22=79&25=82&32=86&34=88&35=90&41=97&44=100&45=103&50=108&54=110&56=112&59=115&62=117&64=119&65=121&69=124&72=126&75=130&76=141&80=149&83=152&85=154&89=160&91=164&94=166&97=169&98=173&99=177&100=187&105=193&108=196&110=198&114=201&121=204&122=208'
     return locals()
 
 
@@ -1684,9 +1708,9 @@ TEMPLATES = {
     "made.md.j2": ("b6e7bc48777b461bf9ff5580689f3469ca7eeaf80fc3c74ae2568ce257592c65", made),
     "measured.md.j2": ("80313622fdd57e855351e5e3694f6d95c51601e91d1b32b2687f54b308e6d477", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
-    "pictures.md.j2": ("38b842f7dc60b11da1a125fc5257759af6734ea7b108aa14b2a836da6fd5da4c", pictures),
+    "pictures.md.j2": ("cfda23fc6eb29129e6eb8f9ce85eff9ea430aadb9174d7613be87e50980b995a", pictures),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
-    "use.md.j2": ("087c7c1c40826cd22071fab3d7f7dece5209baaa0e89b93ab1277a9c3e6ca222", use),
+    "use.md.j2": ("3e4630c1d516b467ee858ce9f97b1eabd06a7a6536d93e45ce34fb50ffa2bc05", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
     "what.md.j2": ("717622ba1c1c45985b2e69ab102b7647934b4199ce6dd96479638f323d533021", what),

@@ -32,7 +32,7 @@ from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.methods import Form, method_of, settings_given
 from mlx_publish.methods.plan import TARGETS
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.recipes.sections import MultiTokenHeads
+from mlx_publish.recipes.sections import KeptTowers, MultiTokenHeads
 from mlx_publish.text import kit
 from mlx_publish.text.markdown import Markdown, escape, tidy, unclosed
 
@@ -269,6 +269,7 @@ def again(evidence: Evidence) -> str:
         words += map(shlex.quote, method_of(form).flags(form))
     if variant.dtype:
         words += ["--dtype", variant.dtype]
+    words += _tower_words(evidence)
     words += _drafter_words(evidence)
     if settings := settings_given(variant.options):
         words.append(f"# in a recipe, with learning: {settings}")  # settings have no flags
@@ -288,6 +289,16 @@ def _source_words(evidence: Evidence) -> list[str]:
         words += ["--adapter", shlex.quote(adapter.repo or f"./{adapter.name}")]
         words += ["--adapter-revision", adapter.identity] if adapter.repo else []
     return words
+
+
+def _tower_words(evidence: Evidence) -> list[str]:
+    """Return the flag that quantizes towers as they are; a group size has no flag."""
+    kept = evidence.model.towers_quantized
+    if kept is None:
+        return []
+    bits, group = kept
+    beside = f"# in a recipe, with towers: {{bits: {bits}, group_size: {group}}}"
+    return ["--towers", f"{bits}bit", *([] if group == KeptTowers().group else [beside])]
 
 
 def _drafter_words(evidence: Evidence) -> list[str]:

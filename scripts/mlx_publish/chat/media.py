@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+MOST_TOKENS = 24
+"""Of an answer about a picture or a sound."""
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _DIGITS = {str(number): word for number, word in enumerate(NUMBERS)}
 

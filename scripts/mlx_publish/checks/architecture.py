@@ -16,6 +16,8 @@ from mlx_publish.model.spellings import class_type
 
 _HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText|Vision2Seq)\w*$|LMHead\w*$")
 _DIFFUSION = re.compile(r"Diffusion|LLaDA|^Dream")
+# ColPali, ColQwen2_5, BiQwen2: a model that sees, with vectors for retrieval instead of a head.
+_RETRIEVER = re.compile(r"(?:Col|Bi)[A-Z](?!\w*For)\w*")
 _NO_HEAD = re.compile(r"For[A-Z]\w*$|Model$|Encoder$")
 
 
@@ -73,12 +75,23 @@ def _language_head(facts: SourceFacts) -> Says:
         return passed("config.json names no architecture class; the model type decides")
     if any(_HEAD.search(name) for name in names):
         return passed(f"{names[0]} is a causal language model")
+    if (headless := _without_head(names)) is not None:
+        return headless
+    return warned(f"whether {names[0]} is a causal language model is not known", "Check the smoke test's answer.")
+
+
+def _without_head(names: tuple[str, ...]) -> Says | None:
+    """Refuse a class that is known to generate no text; None for any other."""
+    if retriever := next((name for name in names if _RETRIEVER.fullmatch(name)), None):
+        return failed(
+            f"{retriever} gives vectors for retrieval, so it cannot generate text", "Choose the model it was made from."
+        )
     if headless := next((name for name in names if _NO_HEAD.search(name)), None):
         return failed(
             f"{headless} has no language-model head, so it cannot generate text",
             "Choose the causal language model (a class like LlamaForCausalLM) it was made from.",
         )
-    return warned(f"whether {names[0]} is a causal language model is not known", "Check the smoke test's answer.")
+    return None
 
 
 def _numbers(facts: SourceFacts) -> Says:

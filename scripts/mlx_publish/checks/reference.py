@@ -16,7 +16,7 @@ MAX_NMSE = 1e-5
 # Equal models agree everywhere; two near ties in 256 positions may fall otherwise.
 MIN_SAME_FIRST_CHOICE = 0.99
 LOOK = (
-    "Check rope, norms, scaling and head in its mlx-lm class; a newer mlx-lm may compute it."
+    "Check rope, norms, scaling and head in its mlx-lm class; a newer mlx-lm may compute it. "
     "Accept the check with the reason where the deviation is known."
 )
 

@@ -157,6 +157,7 @@ def _towers(built: Built) -> list[KeptTower] | None:
 
 def _tower(name: str, tensors: Sequence[TensorInfo], built: Built, claimed: frozenset[str]) -> KeptTower:
     senses = kinds_in([name]) or kinds_in(tensor.name for tensor in tensors) or claimed
+    packed = built.towers if any(tensor.name.endswith(".scales") for tensor in tensors) else None
     return KeptTower(
         name=name[:200],
         sense="images" if "images" in senses else "audio",
@@ -165,7 +166,8 @@ def _tower(name: str, tensors: Sequence[TensorInfo], built: Built, claimed: froz
         parameters=parameter_count(tensors, built.config.get("quantization")),
         bytes=sum(tensor.nbytes for tensor in tensors),
         dtypes=sorted({DTYPES[tensor.dtype] for tensor in tensors if tensor.dtype in DTYPES}),
-        bits=built.towers.bits if built.towers and any(t.name.endswith(".scales") for t in tensors) else None,
+        bits=packed.bits if packed else None,
+        group_size=packed.group_size if packed else None,
     )
 
 

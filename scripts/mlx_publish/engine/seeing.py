@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_publish.chat.media import Contrast, Medium, asked_in
+from mlx_publish.chat.media import MOST_TOKENS, Contrast, Medium, asked_in
 from mlx_publish.chat.pictures import PICTURES
 from mlx_publish.chat.sounds import SOUNDS
 from mlx_publish.engine.held import unpacked
@@ -28,8 +28,6 @@ from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.tokenizer import stop_ids
 from mlx_publish.text.progress import Step, Tell
 
-TOKENS = 24
-"""Of an answer."""
 _ALONG = 8
 """Tokens of an answer along which two media are compared."""
 _LIKELIEST = 16
@@ -124,7 +122,7 @@ class Showing:
         faults: dict[str, str] = {}
         media = asked_in(contrasts)
         calls: dict[str, Callable[[], Any]] = {medium.name: partial(self.answer, medium) for medium in media}
-        step = Step("looking", 0, len(media) + len(contrasts), "pictures and sounds")
+        step = Step("looking", 0, len(media) + len(contrasts), "questions and comparisons")
         shown = dict(_tried(calls, faults, progress, step))
         calls = {}
         for contrast in contrasts:
@@ -139,7 +137,7 @@ class Showing:
         inputs = self._inputs(medium, medium.question)
         ids = [int(id_) for id_ in inputs["input_ids"].flatten().tolist()]
         tokens: list[int] = []
-        for token, _ in self._steps(inputs, TOKENS):
+        for token, _ in self._steps(inputs, MOST_TOKENS):
             tokens.append(token)
             if token in self.ends:
                 break

@@ -21,6 +21,8 @@ from mlx_publish.evidence.proof import TwinRead, TwinsRead
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.text.progress import Tell
 
+_AS_ONE = frozenset({"paddleocr_vl"})
+"""Model types whose patches are those of a prompt: mlx-vlm's processor puts one more axis in front."""
 _SINGLE = 8
 """Tokens at the end of a text that are read one by one, as a generation does."""
 
@@ -66,6 +68,8 @@ def _pictured(model: nn.Module, given: dict[str, NDArray[Any]]) -> dict[str, Any
     inputs = {
         key: mx.array(value[:, :prompt] if key.endswith("token_type_ids") else value) for key, value in given.items()
     }
+    if getattr(model.config, "model_type", "") in _AS_ONE and "pixel_values" in inputs:
+        inputs["pixel_values"] = inputs["pixel_values"][None]
     inputs["mask"] = mx.ones((1, prompt), dtype=mx.int32)
     pictures, cache = cast("SeesPictures", backend()), backend().make_cache(model)
     first = mx.array([ids[:prompt]])

@@ -173,6 +173,7 @@ class TowerSpec(Open):
     bytes: Count
     dtypes: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)]
     bits: Count | None = None
+    group_size: Count | None = None
 
 
 class ModelSpec(Open):
@@ -191,6 +192,12 @@ class ModelSpec(Open):
     read_from: ReadFromSpec | None = None
     streamed: bool | None = None
     towers: list[TowerSpec] | None = Field(default=None, max_length=100)
+
+    @property
+    def towers_quantized(self) -> tuple[int, int] | None:
+        """Bits and group size of linear layers of towers; None where all have the source's numbers."""
+        packed = next((tower for tower in self.towers or () if tower.bits), None)
+        return (packed.bits, packed.group_size or 64) if packed and packed.bits else None
 
 
 class Rung(Record):

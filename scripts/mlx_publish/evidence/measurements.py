@@ -358,6 +358,7 @@ class MediaSpec(Open):
     moved: Annotated[dict[str, MovedSpec], SOME]
     picture_size: Count
     untested: Texts = {}
+    most_tokens: Count | None = None
 
 
 class SmokeSpec(Open):

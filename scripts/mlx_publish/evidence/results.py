@@ -158,6 +158,8 @@ class KeptTower:
     """Types of what is not packed."""
     bits: int | None
     """Of its quantized linear layers; None where there are none."""
+    group_size: int | None = field(default=None, metadata=LEFT_OUT)
+    """Of these layers."""
 
 
 @dataclass(frozen=True, kw_only=True)

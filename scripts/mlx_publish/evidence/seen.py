@@ -117,6 +117,8 @@ class Media:
     """Pixels of both sides of each picture."""
     untested: Mapping[str, str] = field(default_factory=dict)
     """What the model takes, as `audio`, and why it was not tested."""
+    most_tokens: int | None = field(default=None, metadata=LEFT_OUT)
+    """After which an answer is cut."""
 
 
 def moved(made: Apart, source: Apart | None) -> Moved:

@@ -12,11 +12,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mlx_publish.evidence.sensitivities import WHOLE, ModuleSensitivity, rung_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _UNITS, _CELLS = 1 << 19, 1 << 27
 """Most units of the whole model, and of all modules together: each has a byte in memory."""
@@ -78,7 +80,7 @@ def within(modules: Sequence[ModuleSensitivity], limit: float) -> Allocation:
     unit, least = _unit(choices), sum(own[0].bytes for own in choices)
     # Each module may be rounded up by a unit.
     table = _Table.of(choices, unit, _greedy(choices, limit) - least + unit * len(choices))
-    return _allocation(modules, table.picked(int(np.argmax(table.klds <= limit))))
+    return _allocation(modules, table.picked(int((table.klds <= limit).argmax())))
 
 
 def step_above(modules: Sequence[ModuleSensitivity], rungs: Mapping[str, str]) -> int | None:
@@ -177,6 +179,8 @@ class _Table:
     @staticmethod
     def of(choices: Sequence[Sequence[_Choice]], unit: int, room: int) -> _Table:
         """Fill it for `room` bytes above the smallest allocation."""
+        import numpy as np  # noqa: PLC0415  commands that compute nothing run where it is not installed
+
         units = [[-(-(choice.bytes - own[0].bytes) // unit) for choice in own] for own in choices]
         cells = min(room // unit, sum(own[-1] for own in units))
         least = np.zeros(cells + 1)

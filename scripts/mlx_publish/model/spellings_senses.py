@@ -197,6 +197,7 @@ STRICT = frozenset(_STRANGE)
 _ENCODERS: Mapping[str, str] = {
     "hunyuan_vl_vision": "hunyuan_vl",
     "kimi_k25_vision": "moonvit",
+    "paddleocr_vl_vision": "paddleocr_vl",
     "qwen2_vl_vision": "qwen2_vl",
     "qwen2_5_vl_vision": "qwen2_5_vl",
     "qwen3_vl_vision": "qwen3_vl",

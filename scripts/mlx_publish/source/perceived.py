@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_publish import __version__
-from mlx_publish.chat.media import Medium, asked_in
+from mlx_publish.chat.media import MOST_TOKENS, Medium, asked_in
 from mlx_publish.chat.pictures import PICTURES, SIZE
 from mlx_publish.chat.sounds import SOUNDS
 from mlx_publish.checks.seen import SeenFacts, unheard
@@ -130,6 +130,7 @@ def media_of(facts: SeenFacts, senses: Sequence[str]) -> Media:
         moved={name: _short(move) for name, move in facts.moves(contrasts).items()},
         picture_size=SIZE,
         untested=untested,
+        most_tokens=MOST_TOKENS,
     )
 
 

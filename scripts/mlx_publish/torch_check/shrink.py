@@ -32,6 +32,7 @@ from mlx_publish.torch_check.sizes import (
     SIZES,
     TOKEN,
     VOCABULARY,
+    WIDTHS,
 )
 from mlx_publish.torch_check.towers import PICTURES, TOWERS, small_tower
 from mlx_publish.torch_check.whole_towers import small_senses, tell_tokens_apart
@@ -80,16 +81,19 @@ def _shrink_part(
 ) -> None:
     text = text_part(config)
     named = any(whole_number(text, key) is not None for key in ALIASES["hidden"])
-    sizes = _Sizes.of(text if named else {**config, **text}, resolved)
+    width = WIDTHS.get(str(config.get("model_type")), HIDDEN) if senses else HIDDEN
+    sizes = _Sizes.of(text if named else {**config, **text}, resolved, width)
     for part in _chain(config):
         _shrink_text(part, sizes, boundaries)
         part["vocab_size"] = VOCABULARY  # where it is left out, both sides have a default of some hundred thousand
         towers = {key: tower for key in TOWERS if isinstance(tower := part.get(key), dict)}
         if senses:
-            small_senses(part, {key: towers[key] for key in towers if key in PICTURES}, sizes.hidden, HIDDEN)
+            small_senses(
+                part, {key: towers[key] for key in towers if key in PICTURES}, sizes.hidden, sizes.small_hidden
+            )
         for key, tower in towers.items():
             if not senses or key not in PICTURES:
-                small_tower(tower, sizes.hidden, HIDDEN)
+                small_tower(tower, sizes.hidden, sizes.small_hidden)
 
 
 def _chain(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -116,12 +120,16 @@ class _Sizes:
     """Context over the first context, which longrope and yarn take their factors from."""
     yarn: bool
     """Whether rope is scaled by yarn, which rounds its range to whole dimensions: then they and the contexts stay."""
+    small_hidden: int
     latent: tuple[int, ...]
     """What does not turn of a head of multi-head latent attention, and what does; empty elsewhere."""
 
     @classmethod
-    def of(cls, part: Mapping[str, object], resolved: Mapping[str, object]) -> _Sizes:
-        """Return the sizes that a config names; `resolved` lists or counts layers where it does not."""
+    def of(cls, part: Mapping[str, object], resolved: Mapping[str, object], width: int = HIDDEN) -> _Sizes:
+        """Return the sizes that a config names; `resolved` lists or counts layers where it does not.
+
+        The twin gets the `width`.
+        """
         nested = {**part, **{k: v for value in part.values() if isinstance(value, dict) for k, v in value.items()}}
         hidden = _first({**nested, **part}, ALIASES["hidden"], HIDDEN)
         heads = _first({**nested, **part}, ALIASES["heads"], HEADS)
@@ -132,7 +140,7 @@ class _Sizes:
         small_heads = min(heads, HEADS)
         small_kv = small_heads if kv >= heads else 1 if kv == 1 else max(1, small_heads // 2)
         plain = head_dim * heads == hidden
-        small = HIDDEN // small_heads if plain else HEAD_DIM + (16 if small_heads * HEAD_DIM == HIDDEN else 0)
+        small = width // small_heads if plain else HEAD_DIM + (16 if small_heads * HEAD_DIM == width else 0)
         latent = tuple(
             size for key in ("qk_nope_head_dim", "qk_rope_head_dim") if (size := whole_number(part, key)) is not None
         )
@@ -140,7 +148,8 @@ class _Sizes:
         ratio, yarn = _ratio(part, context), _is_by_yarn(part)
         return cls(
             hidden, heads, kv, head_dim, context, layers_of({**listed, **part}), small_kv,
-            head_dim if yarn and head_dim <= LARGEST_HEAD else small, ratio, yarn, latent if len(latent) == 2 else (),
+            head_dim if yarn and head_dim <= LARGEST_HEAD else small, ratio, yarn, width,
+            latent if len(latent) == 2 else (),
         )  # fmt: skip
 
     @property
@@ -219,7 +228,7 @@ def _small(key: str, value: int, sizes: _Sizes, boundaries: Boundaries, part: Ma
 
 def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, object]) -> int:
     """Return the small value of what counts or sizes a part of a layer."""
-    for name, there in (("hidden", HIDDEN), ("heads", sizes.small_heads), ("kv", sizes.small_kv)):
+    for name, there in (("hidden", sizes.small_hidden), ("heads", sizes.small_heads), ("kv", sizes.small_kv)):
         if key in ALIASES[name] and not (name != "hidden" and "mamba" in str(part.get("model_type"))):
             return there if value == getattr(sizes, name) else _heads(value, sizes)
     if sizes.latent and key in (*HEAD_DIMS, "qk_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
@@ -235,7 +244,7 @@ def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, object]) -> i
 
 def _by_name(key: str, value: int, sizes: _Sizes) -> int:
     if value == 4 * sizes.hidden and re.fullmatch(FOURFOLD, key):
-        return 4 * HIDDEN  # some classes know no other width
+        return 4 * sizes.small_hidden  # some classes know no other width
     small = next((small for pattern, small in SIZES if re.fullmatch(pattern, key)), None)
     if small is not None:
         return min(value, small) if value >= 0 else value
@@ -243,7 +252,8 @@ def _by_name(key: str, value: int, sizes: _Sizes) -> int:
         return _heads(value, sizes)
     # A width of its own that happens to be the model's, as a recurrent block's.
     named = re.fullmatch(r"(?:block|conv|projection|rnn)_dim\w*", key) is not None
-    return HIDDEN if value == sizes.hidden and (value > HIDDEN or named) else value
+    small = sizes.small_hidden
+    return small if value == sizes.hidden and (value > small or named) else value
 
 
 def _heads(value: int, sizes: _Sizes) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 VOCABULARY = 320
 HIDDEN = 128
+WIDTHS: Mapping[str, int] = {"paddleocr_vl": 1024}
+"""By model type the width that mlx-vlm's projector is written for, which a twin has to keep."""
 HEAD_DIM = 32
 HEADS = 4
 EXPERTS = 8

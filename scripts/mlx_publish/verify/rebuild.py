@@ -121,6 +121,7 @@ def recipe_of(evidence: Evidence, given: Given = NOTHING, plan: Path | None = No
             "accept": [{"check": check.id, "reason": check.accepted} for check in evidence.checks if check.accepted],
             **({"modality": origin.modality} if origin.modality else {}),
             **_heads(evidence),
+            **_towers(evidence),
             **({"revision": origin.identity} if origin.repo else {}),
             **_adapter(evidence, given.adapter),
             **_texts(evidence, given.calibration),
@@ -133,6 +134,12 @@ def _heads(evidence: Evidence) -> Mapping[str, object]:
     """Return how multi-token heads were kept; nothing where they were left out."""
     kept = {"bits": evidence.drafter.bits, "group_size": evidence.drafter.group_size} if evidence.drafter else None
     return {} if kept is None else {"mtp": {key: value for key, value in kept.items() if value} or "keep"}
+
+
+def _towers(evidence: Evidence) -> Mapping[str, object]:
+    """Return how towers were quantized; nothing where all of them have the source's numbers."""
+    kept = evidence.model.towers_quantized
+    return {} if kept is None else {"towers": {"bits": kept[0], "group_size": kept[1]}}
 
 
 def _adapter(evidence: Evidence, folder: str) -> Mapping[str, str]:
