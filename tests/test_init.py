@@ -58,6 +58,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         names = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
         placed = {name: "model.safetensors" for name in names if name != "__metadata__"}
         index = {"weight_map": placed | {"vision_tower.layer.weight": "model-tower.safetensors"}}
+        processor = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": 56, "width": 56}}
+        seeing |= {"preprocessor_config.json": json.dumps(processor).encode()}
         seeing |= {"model-tower.safetensors": tower, "model.safetensors.index.json": json.dumps(index).encode()}
         found.put("ada/seeing", {**files, **seeing})
         narrow = make_model(tmp_path_factory.mktemp("model") / "narrow", hidden=96, heads=3, kv_heads=3)

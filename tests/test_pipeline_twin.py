@@ -152,7 +152,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
         def __exit__(self, *_: object) -> None: ...
 
-        def prove(self, config: Any) -> TwinFacts:
+        def prove(self, config: Any, _sees: object = None) -> TwinFacts:
             configs.append(config)
             return TwinFacts(None, "it broke") if config.get("rope_theta") == 1.0 else TwinFacts(FOUND)
 
