@@ -129,7 +129,7 @@ def _plain(name: str) -> str:
 BY_CONFIG: tuple[Check[SourceFacts], ...] = (
     Check(
         "modality",
-        "The source is text-only, or the recipe asks for text only",
+        "What the source takes beside text is kept, or left out as the recipe asks",
         "silently losing image or audio input",
         _by_config,
         safety=True,

@@ -15,12 +15,11 @@ from mlx_publish.context import Context
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.proof import Compared, LogitsRead, ReferenceProof
 from mlx_publish.evidence.records import from_json, to_json
-from mlx_publish.machine.packages import versions
 from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.source.bounds import parameters, rounded
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.layout import readable_source
-from mlx_publish.source.resolve import source_of
+from mlx_publish.source.resolve import converter, source_of
 from mlx_publish.source.twin import torch_of
 from mlx_publish.text.numbers import memory, size
 from mlx_publish.text.progress import Tell
@@ -34,9 +33,15 @@ def reference_inputs(context: Context) -> dict[str, object]:
     """Return what a report that holds such a result depends on, beside the source: texts and tools."""
     return {
         "texts": digest_of(_texts()),
-        "tools": versions("mlx", "mlx-lm"),
+        "tools": _tools(context),
         "reference": dict(torch_of(context).versions),
     }
+
+
+def _tools(context: Context) -> dict[str, str]:
+    """Return the versions of what computes in MLX; transformers is named by the reference."""
+    own = converter(context)
+    return {name: version for name, version in own.versions().items() if name != "transformers"}
 
 
 def reference_facts(context: Context) -> ReferenceFacts:
