@@ -194,7 +194,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "other languages than the recipe's": (lambda e: e.update(language=["en"]), "language: says ['en']"),
     "no checks": (lambda e: e.update(checks=[]), "checks: lists no check of inspect"),
-    "a check less": (lambda e: e["checks"].pop(), "checks: lacks checks of"),
+    "a check less": (lambda e: e["checks"].pop(0), "checks: lacks checks of"),
     "a check more": (lambda e: e["checks"].append({**e["checks"][0], "id": "best"}), "does not have: best"),
     "a check twice": (lambda e: e["checks"].append(e["checks"][0]), "twice"),
     "a failed check": (lambda e: e["checks"][0].update(status="fail"), "failed"),

@@ -12,7 +12,9 @@ import pytest
 from headers import facts
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.listed import wrong_list
+from mlx_publish.children.engine import Children
 from mlx_publish.context import Context
+from mlx_publish.converters import CONVERTERS
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.hub.limits import GB, Storage
 from mlx_publish.model.size import estimate_bytes
@@ -47,7 +49,8 @@ def judged(found: SourceFacts, *planned: str) -> tuple[list[tuple[str, str]], li
         printed.append(step.what)
 
     console = SimpleNamespace(progress=progress)
-    context = SimpleNamespace(recipe=found.recipe, planned=frozenset(planned), console=console)
+    parts: dict[str, Any] = {"once": lambda *_: CONVERTERS[0], "children": Children()}
+    context = SimpleNamespace(recipe=found.recipe, planned=frozenset(planned), console=console, **parts)
     said = judge_load(cast("Context", context), found.source, found.variant)
     return [(finding.status, finding.message) for finding in said], printed
 

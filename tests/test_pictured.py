@@ -32,7 +32,7 @@ Numbers = NDArray[np.float32]
 EVERY_RUN = "idefics3"
 FAMILIES = ("smolvlm", "qwen2_5_vl", "qwen3_vl", "gemma4", "mistral3", "lfm2_vl")
 TOWER = ("vision", "visual")
-PROJECTOR = ("connector", "projector", "merger")
+PROJECTOR = ("connector", "projector", "merger", "embed_vision")
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,7 @@ def projector_scale(folder: Path) -> None:
     put(folder, CONFIG, scale_factor=1)
 
 
-@fault("an audio_config, and no tensor that hears", "convert", "claims-kept")
+@fault("an audio_config, and no tensor that hears", "inspect", "modality-weights")
 def audio_claimed(folder: Path) -> None:
     put(folder, CONFIG, audio_config={"model_type": "whisper", "hidden_size": 64})
 

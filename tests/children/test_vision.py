@@ -33,7 +33,7 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
 
 def versions(mlx_vlm: str) -> str:
     told = json.dumps({"mlx-vlm": mlx_vlm, "mlx": "0.32.4", "transformers": "5.24.0"})
-    return f"echo '{told}'"
+    return f"case \"$*\" in *find_spec*) ;; *) echo '{told}' ;; esac"
 
 
 @pytest.mark.parametrize("version", ["0.7.10", "0.7.11", "0.7.10.post1"])

@@ -96,7 +96,7 @@ def test_a_cpu_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_whatever_begins_on_a_gpu_is_done_on_a_trusted_device() -> None:
-    on_any = {"answers", "reference", "compare", "curve", "sensitivity", "benchmark"}
+    on_any = {"answers", "reference", "compare", "curve", "sensitivity", "benchmark", "perceived", "pixels"}
     assert set(inside.OPERATIONS) - inside._ON_THE_CPU == on_any
     assert Path(device.__file__).name == "device.py"
 

@@ -129,7 +129,8 @@ def summary(source: Logits, model: Logits, following: Sequence[int]) -> Divergen
 
 def numbers(divergence: Divergence | KindDivergence) -> dict[str, Any]:
     """Return the numbers by name, without what they are of."""
-    about = ("by_kind", "by_passage", "tokens_sha256", "computed_in", *ABOUT_ERRORS)
+    pictures = ("pictures", "pictures_fault")
+    about = ("by_kind", "by_passage", "tokens_sha256", "computed_in", *pictures, *ABOUT_ERRORS)
     return {name: value for name, value in vars(divergence).items() if name not in about}
 
 

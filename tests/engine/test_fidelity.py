@@ -23,6 +23,7 @@ from conftest import once
 from mlx_publish.checks.fidelity import better
 from mlx_publish.children.engine import environment
 from mlx_publish.context import Context, Outcome
+from mlx_publish.converters.mlx_lm import MlxLm
 from mlx_publish.engine.fidelity import compare
 from mlx_publish.engine.logits_store import write_store
 from mlx_publish.engine.passages import Passage
@@ -241,7 +242,7 @@ def test_what_is_kept_is_of_these_tokens_this_text_and_these_bytes(
         patch.setattr(reference, "texts", lambda: {"prose": ["x"], "code": [], "scripts": [], "dialogue": []})
         assert not known()
     with monkeypatch.context() as patch:
-        patch.setattr(reference, "versions", lambda *_: {"mlx": "0.1"})
+        patch.setattr(MlxLm, "versions", lambda _: {"mlx": "0.1"})
         assert not known()
     (mine.root / "m/LICENSE").write_text("another one")
     assert not known()

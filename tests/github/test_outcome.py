@@ -207,6 +207,8 @@ def measured(mean_kld: float, same: float) -> dict[str, Any]:
         "errors_by": "passage",
         "by_passage": None,
         "passages": 8,
+        "pictures": None,
+        "pictures_fault": None,
     }
     report: dict[str, Any] = to_json(
         Fidelity(**numbers, source_computed_in="float32", limited=False, against=Against("source"))
