@@ -63,6 +63,8 @@ def test_a_tag_converts_and_publishes_and_only_its_last_step_writes(
     assert "mlx-publish.json" in hub.tree("lab/tiny-MLX-4bit", "main")
 
 
+# The jobs of one variant run in the test before this one.
+@pytest.mark.nightly
 def test_a_job_for_each_variant_keeps_its_cards_and_publishes_nothing(
     hub: Hub, models: ModelsRepo, tmp_path: Path
 ) -> None:

@@ -163,6 +163,7 @@ def test_text_after_pictures_is_read_as_before_them(measuring: Measuring) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_is_compared_behind_pictures(measuring: Measuring, family: str) -> None:
     read = measuring.read(family)

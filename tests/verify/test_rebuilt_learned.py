@@ -145,7 +145,11 @@ def learned(root: Path, name: str, **keys: Any) -> None:
         User(root / "home").run(command, "--recipe", "r.json", "--work", root / "work")
 
 
-@pytest.mark.parametrize("name", WAYS)
+# One method in every run: the way is the same for all.
+BY_NIGHT = [pytest.param(name, marks=() if name == "gptq" else pytest.mark.nightly) for name in WAYS]
+
+
+@pytest.mark.parametrize("name", BY_NIGHT)
 def test_what_a_method_of_mlx_lm_learned_is_learned_again(shared: Path, tmp_path: Path, name: str) -> None:
     root = once(shared / f"learned-{name}", lambda folder: learned(folder, name))
     folder = shutil.copytree(root / "work/r/it/model", tmp_path / "out")
