@@ -88,14 +88,20 @@ def _noise(divergence: Divergence) -> str:
 
 
 def _first_choice(facts: FidelityFacts) -> Says:
-    if facts.divergence is None or (share := facts.divergence.same_first_choice) is None:
+    share = facts.divergence.same_first_choice if facts.divergence else None
+    return judge_first_choice(share, facts.limits, facts.variant)
+
+
+def judge_first_choice(share: float | None, limits: FidelityTest, variant: Variant, where: str = "") -> Says:
+    """Judge top-1 agreement; `where` says of which positions, behind a space."""
+    if share is None:
         return skipped("not measured")
-    text = f"top-1 agreement with the source at {share:.1%} of positions"
-    if share >= facts.limits.min_same_first_choice:
+    text = f"top-1 agreement with the source at {share:.1%} of positions{where}"
+    if share >= limits.min_same_first_choice:
         return passed(text)
-    limit = f"{facts.limits.min_same_first_choice:.0%}"
-    short = f"same first choice at {share:.0%} of positions, under the limit {limit}"
-    return failed(f"{text}; the limit is {limit}", better(facts.variant), short=short)
+    limit = f"{limits.min_same_first_choice:.0%}"
+    short = f"same first choice at {share:.0%} of positions{where}, under the limit {limit}"
+    return failed(f"{text}; the limit is {limit}", better(variant), short=short)
 
 
 def _perplexity(facts: FidelityFacts) -> Says:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
-from mlx_publish.checks.fidelity import better
+from mlx_publish.checks.fidelity import better, judge_first_choice
 from mlx_publish.evidence.closeness import NEAR_IDENTICAL, closeness
 from mlx_publish.evidence.measured import Divergence, SourceRead
 from mlx_publish.evidence.pictured import Effect, PictureDivergence
@@ -105,14 +105,8 @@ def _kld(facts: PicturedFacts) -> Says:
 
 
 def _first_choice(facts: PicturedFacts) -> Says:
-    if facts.pictures is None or (share := facts.pictures.same_first_choice) is None:
-        return skipped("not measured")
-    text = f"top-1 agreement with the source at {share:.1%} of positions behind pictures"
-    if share >= facts.limits.min_same_first_choice:
-        return passed(text)
-    limit = f"{facts.limits.min_same_first_choice:.0%}"
-    short = f"same first choice at {share:.0%} of positions behind pictures, under the limit {limit}"
-    return failed(f"{text}; the limit is {limit}", better(facts.variant), short=short)
+    share = facts.pictures.same_first_choice if facts.pictures else None
+    return judge_first_choice(share, facts.limits, facts.variant, " behind pictures")
 
 
 def _seen(facts: PicturedFacts) -> Says:

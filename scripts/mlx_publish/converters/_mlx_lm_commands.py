@@ -24,7 +24,7 @@ def commands(load_as: str, smoke: SmokeSpec | None) -> Commands:
     """Return command lines for the model that is called `load_as`."""
     model = ["--model", shell(load_as)]
     chats = smoke is None or smoke.chat_template
-    system = _option("--system-prompt", _asked(smoke)["system"]) if smoke and smoke.system == "native" else []
+    system = option("--system-prompt", _asked(smoke)["system"]) if smoke and smoke.system == "native" else []
     return Commands(
         generate=_joined("mlx_lm.generate", model, ["--max-tokens", "256"], system, *_question(smoke)),
         chat=_joined("mlx_lm.chat", model, system) if chats else "",
@@ -39,7 +39,7 @@ def _quick(model: list[str], smoke: SmokeSpec | None, *, chats: bool) -> str:
     run = "uvx --from mlx-lm"
     if chats:
         return f"{run} mlx_lm.chat {' '.join(model)}"
-    return f"{run} mlx_lm.generate {' '.join((*model, *_option('--prompt', _asked(smoke)['prompt'])))}"
+    return f"{run} mlx_lm.generate {' '.join((*model, *option('--prompt', _asked(smoke)['prompt'])))}"
 
 
 def sampling_flags(sampling: Sampling) -> str:
@@ -64,12 +64,12 @@ def _question(smoke: SmokeSpec | None) -> list[list[str]]:
     """Return prompt and options. mlx_lm.generate makes line ends of \\n in a prompt, so folding needs none here."""
     asked = _asked(smoke)
     folded = _way(smoke) == "first-user"
-    prompt = _option("--prompt", f"{asked['system']}\\n\\n{asked['prompt']}" if folded else asked["prompt"])
+    prompt = option("--prompt", f"{asked['system']}\\n\\n{asked['prompt']}" if folded else asked["prompt"])
     options = smoke.options if smoke else None
     return [*([["--chat-template-config", shell(json.dumps(options))]] if options else []), prompt]
 
 
-def _option(name: str, text: str) -> list[str]:
+def option(name: str, text: str) -> list[str]:
     """Return an option with its value; a value that begins with a hyphen would be taken for another option."""
     return [f"{name}={shell(text)}"] if text.startswith("-") else [name, shell(text)]
 

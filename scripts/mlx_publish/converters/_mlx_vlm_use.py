@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from mlx_publish.converters._converter import Commands
-from mlx_publish.converters._mlx_lm_commands import shell
+from mlx_publish.converters._mlx_lm_commands import option, shell
 from mlx_publish.evidence.digests import PICTURE
 from mlx_publish.evidence.evidence import Sampling
 from mlx_publish.evidence.measurements import SmokeSpec
@@ -53,7 +53,7 @@ def commands(load_as: str, smoke: SmokeSpec | None) -> Commands:
     """Return command lines for the model that is called `load_as`."""
     model = f"--model {shell(load_as)}"
     picture, question = _asked(load_as, smoke)
-    asked = [f"--image {shell(picture)}", _option("--prompt", question)]
+    asked = [f"--image {shell(picture)}", " ".join(option("--prompt", question))]
     thinks = ["--enable-thinking"] if smoke and smoke.options.get(_SWITCH) is True else []
     lines = [f"mlx_vlm.generate {model}", *asked, " ".join([f"--max-tokens {_MOST}", "--temperature 0", *thinks])]
     return Commands(
@@ -84,10 +84,6 @@ def _asked(load_as: str, smoke: SmokeSpec | None) -> tuple[str, str]:
     if shown is None or not shown.question.isprintable():  # a shell would do something else with it
         return PICTURE, QUESTION
     return picture_of(load_as), shown.question
-
-
-def _option(name: str, text: str) -> str:
-    return f"{name}={shell(text)}" if text.startswith("-") else f"{name} {shell(text)}"
 
 
 def _request(load_as: str, picture: str, question: str, smoke: SmokeSpec | None) -> str:

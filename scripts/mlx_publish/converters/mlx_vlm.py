@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +60,7 @@ class MlxVlm(Converter):
         folder = package_folder(python, self.module) if python else None
         if python is None or folder is None:
             return None
-        families = {path.parent.name for path in (folder / "models").glob("*/__init__.py") if _is_model(path)}
-        remapped = assigned(folder / "utils.py", "MODEL_REMAPPING")
-        types = frozenset(families | {kind for kind, family in remapped.items() if family in families})
-        return Support(python.versions[self.distribution], types)
+        return Support(python.versions[self.distribution], _types(folder))
 
     def versions(self) -> dict[str, str]:
         """Return the versions in the Python that has mlx-vlm."""
@@ -84,6 +82,14 @@ class MlxVlm(Converter):
     def sampling_flags(self, sampling: Sampling) -> str:
         """Return options of `mlx_vlm.generate`."""
         return sampling_flags(sampling)
+
+
+@functools.cache
+def _types(folder: Path) -> frozenset[str]:
+    """Return the model types of an installed mlx-vlm: some hundred files are parsed, and each variant asks for it."""
+    families = {path.parent.name for path in (folder / "models").glob("*/__init__.py") if _is_model(path)}
+    remapped = assigned(folder / "utils.py", "MODEL_REMAPPING")
+    return frozenset(families | {kind for kind, family in remapped.items() if family in families})
 
 
 def _is_model(path: Path) -> bool:

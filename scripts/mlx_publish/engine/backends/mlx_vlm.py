@@ -274,10 +274,6 @@ def parameters(model: Any) -> int:
 
 
 def save_config(config: dict[str, Any], path: Path) -> None:
-    """Write a config as mlx-vlm writes it, with the type of its numbers."""
-    typed = {key: config[key] for key in ("torch_dtype",) if key in config}
-    written = dict(config)
-    utils.save_config(written, path)
-    if typed:
-        utils_written = json.loads(path.read_text(encoding="utf-8")) | typed
-        path.write_text(json.dumps(dict(sorted(utils_written.items())), indent=4), encoding="utf-8")
+    """Write a config as `mlx_vlm.utils.save_config` does, but with the type of its numbers, which that leaves out."""
+    written = {key: value for key, value in sorted(config.items()) if key != "_name_or_path"}
+    path.write_text(json.dumps(written, indent=4), encoding="utf-8")
